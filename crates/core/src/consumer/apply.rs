@@ -1,0 +1,243 @@
+//! Which groups go into the next apply transaction, and what becomes of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Consumer;
+use super::source::{Place, QueuedGroup, Source};
+use crate::backoff::Backoff;
+use crate::effect::{ApplyBatch, Effect, Effects, PublishedPositions, ReceivedGroup, Timer};
+use crate::event::Event;
+use crate::input::{Applied, ApplyFailure, Timestamp};
+use crate::limits::{APPLY_HOLD_IDLE_US, APPLY_HOLD_TARGET_US, APPLY_ROWS_MAX, APPLY_ROWS_MIN};
+use crate::model::{Checkpoint, SourceId};
+
+/// The applier's turn: one transaction at a time, as large as the lock target allows.
+#[derive(Debug)]
+pub(super) struct ApplyQueue {
+    in_flight: Vec<(SourceId, QueuedGroup)>,
+    checkpoints: BTreeMap<SourceId, Checkpoint>,
+    /// The published positions that the transaction under way saves.
+    saving: PublishedPositions,
+    turn: Turn,
+    /// Rows for the next transaction; at least one group goes in whatever its size.
+    rows_target: u64,
+    backoff: Backoff,
+    /// What the publisher has had acknowledged; saved along.
+    published: PublishedPositions,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    /// Apply as soon as there is something.
+    Ours,
+    /// The application's turn, or a pause after an error: a timer is set.
+    Paused,
+    /// The schema is being read.
+    Schema,
+}
+
+impl Default for ApplyQueue {
+    fn default() -> Self {
+        Self {
+            in_flight: Vec::new(),
+            checkpoints: BTreeMap::new(),
+            saving: PublishedPositions::default(),
+            turn: Turn::Ours,
+            rows_target: 500,
+            backoff: Backoff::default(),
+            published: PublishedPositions::default(),
+        }
+    }
+}
+
+impl ApplyQueue {
+    pub(super) fn in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<ReceivedGroup>> {
+        self.in_flight.iter().map(|(_, queued)| &queued.group)
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.turn = Turn::Ours;
+    }
+
+    /// The next size: what would have taken the target time, approached by halves. While the application writes the
+    /// lock is short (G1); while it does not, long transactions catch up faster.
+    fn adapt(&mut self, applied: &Applied, rows: u64) {
+        let target = if applied.application_wrote { APPLY_HOLD_TARGET_US } else { APPLY_HOLD_IDLE_US };
+        let ideal = rows.saturating_mul(target) / applied.held_us.max(1);
+        self.rows_target = u64::midpoint(self.rows_target, ideal).clamp(APPLY_ROWS_MIN, APPLY_ROWS_MAX);
+    }
+}
+
+impl Consumer {
+    /// The positions to save with the next apply.
+    pub(crate) fn set_published(&mut self, published: PublishedPositions) {
+        self.apply.published = published;
+    }
+
+    /// Starts the next transaction, if it is our turn and there is something.
+    pub(super) fn pump(&mut self, _now: Timestamp, effects: &mut Effects) {
+        self.inspect_own(effects);
+        // Inspection first: an apply stamps our log, and would hide what the inspection looks for (R9).
+        let blocked = !self.inspecting.is_empty() || self.stopping;
+        if blocked || self.apply.in_flight() || self.apply.turn != Turn::Ours {
+            return;
+        }
+        let taken = self.take_groups();
+        if taken.is_empty() {
+            return;
+        }
+        let mut checkpoints = self.unsaved();
+        for (id, queued) in &taken {
+            if let (Some(place), Some(source)) = (queued.checkpoint, self.sources.get(id))
+                && source.life == queued.life
+            {
+                checkpoints.insert(id.clone(), at(&source.checkpoint, place));
+            }
+        }
+        self.apply.checkpoints.clone_from(&checkpoints);
+        let groups = taken.iter().map(|(_, queued)| queued.group.clone()).collect();
+        self.apply.in_flight = taken;
+        let published = self.apply.published.clone();
+        self.apply.saving.clone_from(&published);
+        effects.push(Effect::Apply(ApplyBatch { groups, checkpoints, published }));
+    }
+
+    /// Groups in turn from every source, until the target is reached.
+    fn take_groups(&mut self) -> Vec<(SourceId, QueuedGroup)> {
+        let mut taken = Vec::new();
+        let mut rows = 0;
+        loop {
+            let before = taken.len();
+            for source in self.sources.values_mut() {
+                let fits =
+                    |group: &QueuedGroup| rows == 0 || rows + group.group.rows <= self.apply.rows_target;
+                if source.queue.front().is_some_and(fits)
+                    && let Some(queued) = source.queue.pop_front()
+                {
+                    rows += queued.group.rows.max(1);
+                    source.in_flight += 1;
+                    taken.push((source.id.clone(), queued));
+                }
+            }
+            if taken.len() == before || rows >= self.apply.rows_target {
+                return taken;
+            }
+        }
+    }
+
+    /// The transaction is committed; gives the published positions that it saved.
+    pub(crate) fn on_applied(
+        &mut self,
+        now: Timestamp,
+        applied: &Applied,
+        effects: &mut Effects,
+    ) -> PublishedPositions {
+        let saved_positions = std::mem::take(&mut self.apply.saving);
+        let taken = std::mem::take(&mut self.apply.in_flight);
+        let rows = taken.iter().map(|(_, queued)| queued.group.rows).sum();
+        self.apply.backoff.reset();
+        self.apply.adapt(applied, rows);
+        self.count(applied, effects);
+        for (id, queued) in taken {
+            let group = &queued.group;
+            let position = self.positions.entry((group.origin, group.shard)).or_default();
+            *position = group.through.max(*position);
+            if let Some(source) = self.sources.get_mut(&id) {
+                settle(source, &queued, now, applied);
+            }
+            self.return_credit(&id, effects);
+        }
+        for (id, rows) in &applied.rows_applied {
+            if let Some(source) = self.sources.get_mut(id) {
+                source.checkpoint.rows_applied += rows;
+            }
+        }
+        let saved = std::mem::take(&mut self.apply.checkpoints);
+        self.saved(&saved);
+        if applied.application_wrote {
+            // As long a pause as the hold: the application's median write time is then unchanged.
+            self.pause(applied.held_us.div_ceil(1000), effects);
+        }
+        self.pump(now, effects);
+        saved_positions
+    }
+
+    /// The transaction was rolled back: nothing is lost, the groups wait again.
+    pub(crate) fn on_apply_failed(&mut self, now: Timestamp, failure: &ApplyFailure, effects: &mut Effects) {
+        self.requeue();
+        match failure {
+            ApplyFailure::Busy => {
+                let wait = self.apply.backoff.next_ms();
+                self.pause(wait, effects);
+            }
+            ApplyFailure::SchemaChanged => {
+                self.apply.turn = Turn::Schema;
+                effects.push(Effect::ReadSchema);
+            }
+            ApplyFailure::Source { source, reason, schema } => {
+                self.stop(source, reason.clone(), *schema, effects)
+            }
+            ApplyFailure::Store { error } => {
+                let event = Event::StoreTrouble { request: "apply", error: error.clone() };
+                effects.push(Effect::Emit(event));
+                let wait = self.apply.backoff.next_ms();
+                self.pause(wait, effects);
+            }
+        }
+        self.pump(now, effects);
+    }
+
+    /// The pause is over.
+    pub(crate) fn on_apply_timer(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.apply.turn == Turn::Paused {
+            self.apply.turn = Turn::Ours;
+        }
+        self.pump(now, effects);
+    }
+
+    fn pause(&mut self, after_ms: u64, effects: &mut Effects) {
+        self.apply.turn = Turn::Paused;
+        effects.push(Effect::SetTimer { timer: Timer::RetryApply, after_ms });
+    }
+
+    fn requeue(&mut self) {
+        for (id, queued) in std::mem::take(&mut self.apply.in_flight).into_iter().rev() {
+            if let Some(source) = self.sources.get_mut(&id) {
+                source.in_flight -= 1;
+                source.put_back(queued);
+            }
+        }
+    }
+
+    fn count(&mut self, applied: &Applied, effects: &mut Effects) {
+        self.counters.rows_applied += applied.rows_applied.values().sum::<u64>();
+        self.counters.rows_skipped += applied.rows_skipped;
+        self.counters.conflicts += applied.conflicts;
+        self.counters.dead_letters += applied.dead_letters;
+        if applied.conflicts > 0 {
+            effects.push(Effect::Emit(Event::ConflictsLogged { rows: applied.conflicts }));
+        }
+        if applied.dead_letters > 0 {
+            effects.push(Effect::Emit(Event::DeadLettered { rows: applied.dead_letters }));
+        }
+    }
+}
+
+fn at(checkpoint: &Checkpoint, (sequence, mark): Place) -> Checkpoint {
+    Checkpoint { sequence, mark, ..checkpoint.clone() }
+}
+
+fn settle(source: &mut Source, queued: &QueuedGroup, now: Timestamp, applied: &Applied) {
+    source.in_flight -= 1;
+    source.queued_bytes -= queued.bytes;
+    source.last_stop = None;
+    source.lag_ms = Some(now.0.saturating_sub(applied.newest.millis()));
+    if let Some(place) = queued.checkpoint.filter(|_| source.life == queued.life) {
+        source.move_checkpoint(place);
+    }
+}

@@ -1,0 +1,261 @@
+//! One source: how far it is received, what of it waits to be applied, and how it is doing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::group::OpenGroup;
+use crate::backoff::Backoff;
+use crate::effect::ReceivedGroup;
+use crate::input::StreamFacts;
+use crate::limits::{SOURCE_QUEUE_BYTES_MAX, SOURCE_WINDOW_MESSAGES};
+use crate::model::{Checkpoint, FrameMark, Origin, Shard, SourceId, StreamSequence};
+use crate::status::SourceStatus;
+
+/// What a source is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Its stream is being looked at for the first time, or again.
+    Connecting,
+    /// Messages are coming.
+    Following,
+    /// Out of reach; a timer is set.
+    Lost(String),
+    /// It cannot be followed as things stand; a timer is set, since things may change.
+    Stopped { reason: String, schema: bool },
+    /// An own stream that was read to its end: we know what we append.
+    Checked,
+}
+
+/// Own streams are read twice when they hold frames of an older incarnation: an apply stamps our log, and would hide
+/// what the inspection looks for (R9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pass {
+    /// Compare frames of our current origin with the database; note whether there are others.
+    Inspect,
+    /// Apply the others.
+    Apply,
+}
+
+/// A complete group on its way into the database.
+#[derive(Clone, Debug)]
+pub(super) struct QueuedGroup {
+    pub(super) group: Arc<ReceivedGroup>,
+    /// Bytes of its bodies.
+    pub(super) bytes: usize,
+    /// Which life of the stream it came from, see [`Source::life`].
+    pub(super) life: u32,
+    /// Where the checkpoint may stand once it is applied; `None` while an older group is still open.
+    pub(super) checkpoint: Option<Place>,
+}
+
+/// A message in a stream.
+pub(super) type Place = (StreamSequence, FrameMark);
+
+/// One source.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) id: SourceId,
+    pub(super) shard: Shard,
+    /// One of our own streams: followed only to its end, to learn what we published (R6, R9).
+    pub(super) own: bool,
+    pub(super) state: State,
+    /// For own streams.
+    pub(super) pass: Pass,
+    /// This pass met frames that the other one has to apply: the checkpoint stays.
+    pub(super) foreign: bool,
+    /// Counts how often the stream turned out to be another one: groups of an earlier life move no checkpoint.
+    pub(super) life: u32,
+    /// The current `Follow`.
+    pub(super) epoch: u64,
+    /// What is applied (in memory; the database has it, or a little less).
+    pub(super) checkpoint: Checkpoint,
+    /// The checkpoint moved and no transaction has saved it yet.
+    pub(super) unsaved: bool,
+    /// The last sequence that was delivered.
+    pub(super) received: StreamSequence,
+    /// The last sequence that the stream is known to have.
+    pub(super) last: StreamSequence,
+    /// Anything delivered since the stream was last looked at?
+    pub(super) moved: bool,
+    /// Groups of which frames are missing, one per origin at most.
+    pub(super) open: BTreeMap<Origin, OpenGroup>,
+    /// Complete groups to be applied.
+    pub(super) queue: VecDeque<QueuedGroup>,
+    /// Complete groups of our current origin to be inspected (own streams only).
+    pub(super) inspect: VecDeque<QueuedGroup>,
+    /// Groups of it that the store is working on.
+    pub(super) in_flight: u32,
+    /// Bytes of complete groups in memory.
+    pub(super) queued_bytes: usize,
+    /// Credit kept back while too much is queued.
+    pub(super) owed: u32,
+    pub(super) backoff: Backoff,
+    /// Why it was stopped last: said once, not every time it is tried again.
+    pub(super) last_stop: Option<String>,
+    /// Its baseline was compared with ours.
+    pub(super) compared: bool,
+    pub(super) lag_ms: Option<u64>,
+}
+
+impl Source {
+    pub(super) fn new(id: SourceId, shard: Shard, own: bool, checkpoint: Checkpoint) -> Self {
+        Self {
+            id,
+            shard,
+            own,
+            state: State::Connecting,
+            pass: Pass::Inspect,
+            foreign: false,
+            life: 0,
+            epoch: 0,
+            received: checkpoint.sequence,
+            last: checkpoint.sequence,
+            checkpoint,
+            unsaved: false,
+            moved: false,
+            open: BTreeMap::new(),
+            queue: VecDeque::new(),
+            inspect: VecDeque::new(),
+            in_flight: 0,
+            queued_bytes: 0,
+            owed: 0,
+            backoff: Backoff::default(),
+            last_stop: None,
+            compared: false,
+            lag_ms: None,
+        }
+    }
+
+    /// Why the stream is not the one that was consumed up to the checkpoint; `None` when it is.
+    ///
+    /// `created` proves nothing (it survives a rollback), so: our own id in the metadata, the length, and the message
+    /// at the checkpoint. A checkpoint below the first sequence cannot be compared: positions decide then (R7).
+    pub(super) fn replaced(&self, stream: &StreamFacts) -> Option<String> {
+        let at = self.checkpoint.sequence;
+        if at == StreamSequence::START {
+            None
+        } else if self.checkpoint.stream_id != stream.stream_id {
+            Some("the stream was made anew".to_owned())
+        } else if stream.last < at {
+            Some(format!("the stream ends at {}, we had consumed {at}", stream.last))
+        } else if stream.first <= at && stream.mark != Some(self.checkpoint.mark) {
+            Some(format!("the stream holds another message at {at}"))
+        } else {
+            None
+        }
+    }
+
+    /// Forget the stream that was; begin with `stream_id` from its start.
+    pub(super) fn restart(&mut self, stream_id: String) {
+        self.checkpoint = Checkpoint {
+            stream_id,
+            sequence: StreamSequence::START,
+            mark: FrameMark::default(),
+            rows_applied: self.checkpoint.rows_applied,
+        };
+        self.unsaved = true;
+        self.received = StreamSequence::START;
+        self.life += 1;
+        self.drop_waiting();
+    }
+
+    /// Forget what was received and not yet handed to the store; it can be had again from the checkpoint on.
+    pub(super) fn drop_waiting(&mut self) {
+        let dropped: usize =
+            self.queue.drain(..).chain(self.inspect.drain(..)).map(|group| group.bytes).sum();
+        self.queued_bytes -= dropped;
+        self.open.clear();
+    }
+
+    /// The sequence after which delivery has to go on: frames of unfinished groups come again.
+    pub(super) fn resume_after(&mut self) -> StreamSequence {
+        if let Some(first) = self.open.values().map(|open| open.first).min() {
+            self.received = StreamSequence(first.0.saturating_sub(1));
+            self.open.clear();
+        }
+        self.received
+    }
+
+    /// The store could not apply it: first in the queue again, unless the stream is another one by now.
+    pub(super) fn put_back(&mut self, queued: QueuedGroup) {
+        if queued.life == self.life {
+            self.queue.push_front(queued);
+        } else {
+            self.queued_bytes -= queued.bytes;
+        }
+    }
+
+    /// Too much of it waits for the database.
+    pub(super) fn is_full(&self) -> bool {
+        self.queued_bytes > SOURCE_QUEUE_BYTES_MAX
+    }
+
+    /// The credit that may go back now: in lumps, and nothing while too much is queued.
+    pub(super) fn take_credit(&mut self) -> u32 {
+        let keep = self.is_full() || self.owed < SOURCE_WINDOW_MESSAGES / 4;
+        if keep { 0 } else { std::mem::take(&mut self.owed) }
+    }
+
+    /// The message at `place` needs nothing (more) from the database: the checkpoint may move there once everything
+    /// before it is applied.
+    pub(super) fn pass(&mut self, place: Place) {
+        if !self.open.is_empty() || self.foreign {
+            return;
+        }
+        if let Some(last) = self.queue.back_mut() {
+            last.checkpoint = Some(place);
+        } else if self.in_flight == 0 && self.inspect.is_empty() {
+            self.move_checkpoint(place);
+        }
+    }
+
+    /// Everything up to `place` is applied.
+    pub(super) fn move_checkpoint(&mut self, (sequence, mark): Place) {
+        if sequence > self.checkpoint.sequence {
+            self.checkpoint.sequence = sequence;
+            self.checkpoint.mark = mark;
+            self.unsaved = true;
+        }
+    }
+
+    /// It was stopped for that reason before, and nothing of it was applied since.
+    pub(super) fn stopped_for(&self, reason: &str) -> bool {
+        self.last_stop.as_deref() == Some(reason)
+    }
+
+    /// An own stream that is received to its end, with nothing left to do for the store.
+    pub(super) fn pass_is_over(&self) -> bool {
+        self.state == State::Following && self.received >= self.last && self.is_drained()
+    }
+
+    /// Read it again from the checkpoint.
+    pub(super) fn begin_pass(&mut self, pass: Pass) {
+        self.pass = pass;
+        self.foreign = false;
+        self.received = self.checkpoint.sequence;
+        self.open.clear();
+    }
+
+    /// Nothing of it is left to be applied or inspected.
+    pub(super) fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.inspect.is_empty() && self.in_flight == 0
+    }
+
+    pub(super) fn status(&self) -> SourceStatus {
+        let (state, reason) = match &self.state {
+            State::Connecting => ("connecting", None),
+            State::Following => ("following", None),
+            State::Lost(error) => ("lost", Some(error.clone())),
+            State::Stopped { reason, .. } => ("stopped", Some(reason.clone())),
+            State::Checked => ("own", None),
+        };
+        SourceStatus {
+            state,
+            reason,
+            checkpoint: self.checkpoint.sequence,
+            last: self.last,
+            rows_applied: self.checkpoint.rows_applied,
+            lag_ms: self.lag_ms,
+        }
+    }
+}

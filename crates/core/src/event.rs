@@ -1,0 +1,120 @@
+//! What happened, for logs and metrics. Never read by the core itself.
+
+use crate::model::{LogPosition, Origin, Shard, SourceId, StreamSequence};
+
+/// Something an operator may want to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A source is followed from here on.
+    SourceFollowed {
+        /// Which source.
+        source: SourceId,
+        /// The first sequence asked for.
+        from: StreamSequence,
+    },
+    /// A source is out of reach; it is tried again.
+    SourceLost {
+        /// Which source.
+        source: SourceId,
+        /// Why.
+        error: String,
+        /// When it is tried again.
+        retry_ms: u64,
+    },
+    /// A source cannot be followed as things stand. Its checkpoint stays, other sources go on.
+    SourceStopped {
+        /// Which source.
+        source: SourceId,
+        /// Why, and what would help.
+        reason: String,
+    },
+    /// A stream is not the one (or no longer as long as) the one that was consumed: it is read again from its start.
+    StreamRestarted {
+        /// Which source.
+        source: SourceId,
+        /// What was noticed.
+        reason: String,
+    },
+    /// A message was rejected and skipped; nothing of it was applied.
+    MessageRejected {
+        /// Which source.
+        source: SourceId,
+        /// Where.
+        sequence: StreamSequence,
+        /// Why.
+        error: String,
+    },
+    /// A group whose last part never came was discarded.
+    GroupDiscarded {
+        /// Which source.
+        source: SourceId,
+        /// Whose.
+        origin: Origin,
+    },
+    /// A change set above the limits was published in several groups: replicas may show it in part (G4).
+    GroupClosedEarly {
+        /// The end of the first group.
+        through: LogPosition,
+        /// Log rows that follow.
+        remaining_rows: u64,
+    },
+    /// A row is too large to travel and stays local.
+    RowTooLarge {
+        /// Its table.
+        table: String,
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// A publish has no acknowledgement; the stream is asked what it holds.
+    PublishUncertain {
+        /// Which shard.
+        shard: Shard,
+        /// Why.
+        error: String,
+    },
+    /// Own frames in an own stream are not in the database: it is an older copy of itself (R9).
+    OlderCopyFound {
+        /// What was noticed.
+        reason: String,
+    },
+    /// From now on we write under a new origin.
+    IncarnationMinted {
+        /// The new origin.
+        origin: Origin,
+    },
+    /// Two nodes started with different rows: what was there before the first start is not sent by itself.
+    BaselineDiffers {
+        /// The peer's source.
+        source: SourceId,
+        /// Tables whose rows differed.
+        tables: Vec<String>,
+    },
+    /// The schema was read again.
+    SchemaRead {
+        /// Replicated tables.
+        replicated: usize,
+        /// (table, reason).
+        refused: Vec<(String, String)>,
+        /// Triggers that had to be mended.
+        repaired: u64,
+        /// Tables whose triggers were missing: writes since then may not have been captured.
+        uncaptured: Vec<String>,
+    },
+    /// Rows went to the conflict log.
+    ConflictsLogged {
+        /// How many.
+        rows: u64,
+    },
+    /// Rows could not be written and went to the dead letters.
+    DeadLettered {
+        /// How many.
+        rows: u64,
+    },
+    /// The database refused a request; it is tried again.
+    StoreTrouble {
+        /// Which request.
+        request: &'static str,
+        /// Why.
+        error: String,
+    },
+}

@@ -1,0 +1,267 @@
+//! Everything that can happen to a node. Closed on purpose: to add a wake-up is to edit this file.
+
+use std::collections::BTreeMap;
+
+use crate::codec::EncodedBody;
+use crate::effect::Timer;
+use crate::model::{
+    Checkpoint, FrameMark, Hlc, LogPosition, NodeId, Origin, Shard, SourceId, StreamSequence,
+};
+
+/// Milliseconds since the Unix epoch, never decreasing within one life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Timestamp(pub u64);
+
+/// A wake-up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// Somebody else committed to the database.
+    LogChanged,
+    /// The answer to `ReadLog`.
+    LogRead(LogRead),
+    /// The answer to `ReadLog` when the schema is not the one the triggers were made for.
+    SchemaChanged,
+    /// The answer to `ReadSchema`.
+    SchemaRead(SchemaRead),
+    /// The whole group is stored.
+    Published {
+        /// Which own stream.
+        shard: Shard,
+        /// The sequence of its last message.
+        last: StreamSequence,
+    },
+    /// It is not known to be stored: refused, or nobody answered. What the stream holds decides.
+    PublishFailed {
+        /// Which own stream.
+        shard: Shard,
+        /// For people.
+        error: String,
+    },
+    /// A peer's stream became known: follow it from now on.
+    SourceAdded {
+        /// Which source.
+        source: SourceId,
+        /// The shard that it carries.
+        shard: Shard,
+    },
+    /// What a stream looks like.
+    StreamObserved {
+        /// Which source.
+        source: SourceId,
+        /// The look.
+        stream: StreamFacts,
+    },
+    /// A source cannot be looked at or delivers no more.
+    SourceLost {
+        /// Which source.
+        source: SourceId,
+        /// The `Follow` that ended; `None` when it was an `Observe`.
+        epoch: Option<u64>,
+        /// For people.
+        error: String,
+    },
+    /// One message of a followed source.
+    Delivered {
+        /// Which source.
+        source: SourceId,
+        /// Of which `Follow`.
+        epoch: u64,
+        /// Its sequence.
+        sequence: StreamSequence,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// The answer to `Apply`.
+    Applied(Applied),
+    /// The transaction was rolled back.
+    ApplyFailed(ApplyFailure),
+    /// The answer to `InspectOwnFrames`: `None` when they fit the database, else why they do not (R9).
+    OwnFramesInspected {
+        /// Why the database is an older copy of itself.
+        older_copy: Option<String>,
+    },
+    /// The answer to `MintIncarnation`.
+    IncarnationMinted(StoreState),
+    /// The answer to `Housekeep`.
+    Housekept(Housekept),
+    /// A request to the store failed; `busy` ones are worth another try at once.
+    StoreFailed {
+        /// Which request.
+        request: StoreRequest,
+        /// SQLITE_BUSY or the like.
+        busy: bool,
+        /// For people.
+        error: String,
+    },
+    /// A timer.
+    TimerFired(Timer),
+    /// End in order: finish what is under way, save positions, exit.
+    ShutdownRequested,
+}
+
+/// Which request to the store failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreRequest {
+    /// `ReadLog`.
+    ReadLog,
+    /// `InspectOwnFrames`.
+    InspectOwnFrames,
+    /// `MintIncarnation`.
+    MintIncarnation,
+    /// `Housekeep`.
+    Housekeep,
+    /// `ReadSchema`.
+    ReadSchema,
+}
+
+impl StoreRequest {
+    /// For logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadLog => "read log",
+            Self::InspectOwnFrames => "inspect own frames",
+            Self::MintIncarnation => "mint incarnation",
+            Self::Housekeep => "housekeeping",
+            Self::ReadSchema => "read schema",
+        }
+    }
+}
+
+/// What the database remembers, read at start and after a new incarnation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreState {
+    /// Who we are.
+    pub origin: Origin,
+    /// The published positions as saved.
+    pub published: crate::effect::PublishedPositions,
+    /// How far each origin's chain is applied here, per shard.
+    pub positions: BTreeMap<(Origin, Shard), LogPosition>,
+    /// How far each source is consumed.
+    pub checkpoints: BTreeMap<SourceId, Checkpoint>,
+    /// Digest of each replicated table's rows when our tables were made; empty ones are left out.
+    pub baseline: BTreeMap<String, u64>,
+    /// Log rows above `published.settled`.
+    pub pending_rows: u64,
+    /// Rows in the dead-letter table.
+    pub dead_letters: u64,
+    /// Rows in the conflict log.
+    pub conflicts: u64,
+}
+
+/// A change set, read in one snapshot, cut by shard and encoded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogRead {
+    /// The log up to here was read: the snapshot's end, or the end of the cut.
+    pub through: LogPosition,
+    /// Rows of the log that are left beyond `through` in that snapshot (0 unless the group was closed early, G4).
+    pub remaining_rows: u64,
+    /// Log rows in this change set.
+    pub log_rows: u64,
+    /// Per shard that has anything to publish.
+    pub groups: BTreeMap<Shard, Vec<EncodedBody>>,
+    /// Rows too large to travel: (table, bytes).
+    pub too_large: Vec<(String, usize)>,
+}
+
+/// What the schema is now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SchemaRead {
+    /// Every table of the database, by name.
+    pub tables: Vec<TableReport>,
+    /// Triggers or tables of ours that had to be made, replaced or removed.
+    pub repaired: u64,
+    /// Tables whose triggers were found missing: writes since then may be lost.
+    pub uncaptured: Vec<String>,
+    /// Tables that the application dropped: what was still to be sent of them is gone with them.
+    pub dropped: Vec<String>,
+}
+
+/// One table of the application.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableReport {
+    /// Its name.
+    pub name: String,
+    /// `None` when it is replicated, else why not.
+    pub refused: Option<String>,
+    /// What an operator should know although it is replicated.
+    pub notes: Vec<String>,
+}
+
+/// A look at a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamFacts {
+    /// Its identity, from its metadata.
+    pub stream_id: String,
+    /// Whose stream; `None` in shared mode.
+    pub node: Option<NodeId>,
+    /// The cluster's name in its metadata.
+    pub cluster: String,
+    /// The shard in its metadata.
+    pub shard: Shard,
+    /// The number of shards in its metadata.
+    pub shards: u16,
+    /// The first sequence it still has; last + 1 when it is empty.
+    pub first: StreamSequence,
+    /// The last sequence it ever had.
+    pub last: StreamSequence,
+    /// The mark of the message asked for; `None` when there is none (any more).
+    pub mark: Option<FrameMark>,
+    /// The owner's baseline: digest per table, as in [`StoreState::baseline`].
+    pub baseline: BTreeMap<String, u64>,
+}
+
+/// What an apply did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Rows of each source that changed the database.
+    pub rows_applied: BTreeMap<SourceId, u64>,
+    /// Rows that were the same or older.
+    pub rows_skipped: u64,
+    /// Rows that went to the conflict log.
+    pub conflicts: u64,
+    /// Rows displaced by the UNIQUE rule (R1); their log rows wait to be published.
+    pub displaced: u64,
+    /// Rows that went to the dead letters.
+    pub dead_letters: u64,
+    /// The greatest clock among the rows.
+    pub newest: Hlc,
+    /// How long the write lock was held, in microseconds.
+    pub held_us: u64,
+    /// Somebody else committed since the last apply of ours.
+    pub application_wrote: bool,
+}
+
+/// Why an apply was rolled back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ApplyFailure {
+    /// SQLITE_BUSY: the application holds the lock. Worth another try soon.
+    Busy,
+    /// The schema changed under us: read it, then try again.
+    SchemaChanged,
+    /// A group cannot be applied as things stand; the source has to wait, the others go on.
+    Source {
+        /// Which source.
+        source: SourceId,
+        /// For people.
+        reason: String,
+        /// A change of our schema may help.
+        schema: bool,
+    },
+    /// The database refuses: full disk, I/O error. Worth another try later.
+    Store {
+        /// For people.
+        error: String,
+    },
+}
+
+/// What housekeeping did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Housekept {
+    /// Log rows that got their version.
+    pub stamped: u64,
+    /// Log rows that were trimmed.
+    pub trimmed: u64,
+    /// Log rows that still wait for their version or for trimming although everything is published.
+    pub remaining_rows: u64,
+}

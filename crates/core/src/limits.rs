@@ -1,0 +1,58 @@
+//! Every bound of the core in one place, with the relations between them checked when it is compiled.
+
+/// Rows of a change set above which its group is closed early and atomicity given up (G4).
+pub const GROUP_ROWS_MAX: usize = 100_000;
+/// Bytes of a change set (as [`Value::size`](crate::model::Value::size) counts) above which its group is closed early.
+pub const GROUP_BYTES_MAX: usize = 64 << 20;
+/// The largest row that travels, in bytes. Larger ones are dead letters at their origin.
+pub const ROW_SIZE_MAX: usize = 64 << 20;
+/// A body is closed when its rows have about this many bytes before compression: 64 to 256 KB is where JetStream with
+/// `sync_interval: always` carries most (26 MB/s at 16 KB, 215 MB/s at 256 KB).
+pub const BODY_SIZE_TARGET: usize = 256 << 10;
+/// The largest message, envelope included; a body above it continues in the next part. External servers usually
+/// have `max_payload` 1 MB.
+pub const MESSAGE_SIZE_MAX: usize = 1_000_000;
+/// The smallest largest message that may be configured: the greatest group still fits its [`PARTS_MAX`] parts.
+pub const MESSAGE_SIZE_MIN: usize = 4096;
+/// Messages of one group.
+pub const PARTS_MAX: u32 = 100_000;
+/// The largest envelope and header before the body.
+pub const HEADER_SIZE_MAX: usize = 1024;
+/// What a decoder expands a body to at most: one row of the greatest size and a full body before it.
+pub const BODY_RAW_SIZE_MAX: usize = ROW_SIZE_MAX + 2 * BODY_SIZE_TARGET + (1 << 20);
+/// Columns of a table; SQLite's own upper bound.
+pub const COLUMNS_MAX: usize = 32_767;
+/// The longest name of a cluster, in bytes.
+pub const CLUSTER_NAME_MAX: usize = 128;
+/// Messages of an atomic batch; the server's own limit.
+pub const ATOMIC_BATCH_MAX: usize = 1000;
+/// Messages of one source that may be under way to the core.
+pub const SOURCE_WINDOW_MESSAGES: u32 = 64;
+/// Bytes of one source's complete groups that may wait for the database before no more messages are asked for.
+pub const SOURCE_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// The most bytes of one group in memory: its bodies as they travel; incompressible ones are a little larger than the
+/// rows, and the last row may be of the greatest size.
+pub const GROUP_RECEIVED_BYTES_MAX: usize = GROUP_BYTES_MAX + ROW_SIZE_MAX + (8 << 20);
+/// Bounds of the rows in one apply transaction, between which it adapts.
+pub const APPLY_ROWS_MIN: u64 = 16;
+/// The upper one.
+pub const APPLY_ROWS_MAX: u64 = 20_000;
+/// How often a stream that is followed is looked at, and how long a stopped source rests, in milliseconds.
+pub const OBSERVE_INTERVAL_MS: u64 = 10_000;
+/// How long to wait before a lost source is tried again, at first; doubled each time.
+pub const RETRY_FIRST_MS: u64 = 50;
+/// The same at most.
+pub const RETRY_MAX_MS: u64 = 2_000;
+/// How long SQLite's write lock may be held for an apply while the application writes (G1), in microseconds.
+pub const APPLY_HOLD_TARGET_US: u64 = 2_000;
+/// The same while nobody else writes: catching up.
+pub const APPLY_HOLD_IDLE_US: u64 = 50_000;
+/// Log rows after which housekeeping runs without waiting for its interval; also the most it stamps in one commit.
+pub const HOUSEKEEPING_ROWS: usize = 10_000;
+
+const _: () = assert!(HEADER_SIZE_MAX < MESSAGE_SIZE_MAX && CLUSTER_NAME_MAX < HEADER_SIZE_MAX);
+const _: () = assert!(BODY_SIZE_TARGET < MESSAGE_SIZE_MAX);
+const _: () = assert!(BODY_RAW_SIZE_MAX > ROW_SIZE_MAX + BODY_SIZE_TARGET);
+const _: () = assert!(
+    (MESSAGE_SIZE_MIN - HEADER_SIZE_MAX) * PARTS_MAX as usize > 2 * (GROUP_BYTES_MAX + BODY_RAW_SIZE_MAX)
+);

@@ -1,0 +1,311 @@
+//! The publisher: from the change log to the own streams (R3, R6).
+//!
+//! One change set at a time: what gathers in the log while it is under way makes the next one. It never writes to the
+//! database; what is acknowledged is kept here and saved with the next apply or housekeeping.
+
+use std::collections::BTreeMap;
+
+use crate::backoff::Backoff;
+use crate::codec::{GroupPlace, encode_group};
+use crate::effect::{Effect, Effects, Publish, PublishedPositions, ReadLog, Timer};
+use crate::event::Event;
+use crate::input::{LogRead, StoreState};
+use crate::model::{FrameMark, LogPosition, Origin, Shard, StreamSequence};
+use crate::status::{Counters, PublisherStatus};
+
+/// What the publisher needs to know once.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) cluster: String,
+    pub(crate) shards: u16,
+    pub(crate) compress: bool,
+    pub(crate) message_size_max: usize,
+    /// `publish = false`: own streams are still checked, nothing is read or sent.
+    pub(crate) enabled: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The own streams of these shards have to be read to their end first.
+    Checking(Vec<Shard>),
+    Idle,
+    Reading,
+    /// The schema is being read; then the log again.
+    Schema,
+    Publishing(ChangeSet),
+    /// A publish failed; the timer is set.
+    Waiting(Vec<Shard>, String),
+    Stopped,
+}
+
+/// A change set under way.
+#[derive(Debug)]
+struct ChangeSet {
+    through: LogPosition,
+    remaining_rows: u64,
+    log_rows: u64,
+    /// Shards without an answer yet, with the mark of the last message.
+    waiting: BTreeMap<Shard, FrameMark>,
+    failed: Vec<Shard>,
+    error: String,
+}
+
+/// The publisher's part of a node.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    options: Options,
+    origin: Origin,
+    state: State,
+    /// Somebody wrote since the last read began.
+    dirty: bool,
+    /// All own streams were read to their end at least once since we have this origin.
+    checked: bool,
+    positions: PublishedPositions,
+    /// The last sequence of each own stream: nobody else writes there.
+    last: BTreeMap<Shard, StreamSequence>,
+    pending_rows: u64,
+    backoff: Backoff,
+}
+
+/// What became of an acknowledgement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) shard: Shard,
+    pub(crate) through: LogPosition,
+    pub(crate) place: (StreamSequence, FrameMark),
+}
+
+impl Publisher {
+    pub(crate) fn new(options: Options, state: &StoreState) -> Self {
+        let shards = (1..=options.shards).filter_map(Shard::new).collect();
+        Self {
+            options,
+            origin: state.origin,
+            state: State::Checking(shards),
+            dirty: true,
+            checked: false,
+            positions: state.published.clone(),
+            last: BTreeMap::new(),
+            pending_rows: state.pending_rows,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Another origin (R9): its chain starts at 0, the own streams have to be read again.
+    pub(crate) fn reset(&mut self, state: &StoreState) {
+        *self = Self::new(self.options.clone(), state);
+    }
+
+    pub(crate) fn positions(&self) -> &PublishedPositions {
+        &self.positions
+    }
+
+    /// The own streams were read to their end: the database is no older copy of itself (R9), it may be written.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// Something of ours is with the store or the server.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.state, State::Reading | State::Publishing(_))
+    }
+
+    /// Nothing more is begun.
+    pub(crate) fn stop(&mut self) {
+        if !self.is_busy() {
+            self.state = State::Stopped;
+        }
+        self.options.enabled = false;
+    }
+
+    /// An own stream was read to its end: what it holds of our chain is published.
+    pub(crate) fn on_checked(
+        &mut self,
+        shard: Shard,
+        through: Option<LogPosition>,
+        last: StreamSequence,
+        effects: &mut Effects,
+    ) {
+        self.last.insert(shard, last);
+        if let Some(through) = through {
+            let saved = self.positions.by_shard.entry(shard).or_default();
+            *saved = through.max(*saved);
+        }
+        if let State::Checking(shards) = &mut self.state {
+            shards.retain(|waiting| *waiting != shard);
+            if shards.is_empty() {
+                self.checked = true;
+                self.next(true, effects);
+            }
+        }
+    }
+
+    /// Somebody committed.
+    pub(crate) fn on_log_changed(&mut self, effects: &mut Effects) {
+        self.dirty = true;
+        if matches!(self.state, State::Idle) {
+            self.next(false, effects);
+        }
+    }
+
+    /// A change set was read.
+    pub(crate) fn on_log_read(&mut self, read: LogRead, effects: &mut Effects) {
+        if !matches!(self.state, State::Reading) {
+            return;
+        }
+        self.pending_rows = read.log_rows + read.remaining_rows;
+        for (table, size) in read.too_large {
+            effects.push(Effect::Emit(Event::RowTooLarge { table, size }));
+        }
+        if read.remaining_rows > 0 {
+            let (through, remaining_rows) = (read.through, read.remaining_rows);
+            effects.push(Effect::Emit(Event::GroupClosedEarly { through, remaining_rows }));
+        }
+        let mut set = ChangeSet {
+            through: read.through,
+            remaining_rows: read.remaining_rows,
+            log_rows: read.log_rows,
+            waiting: BTreeMap::new(),
+            failed: Vec::new(),
+            error: String::new(),
+        };
+        for (shard, bodies) in read.groups {
+            let messages =
+                encode_group(&self.place(shard, set.through), &bodies, self.options.message_size_max);
+            let mark = messages.last().map_or_else(FrameMark::default, |message| message.mark);
+            set.waiting.insert(shard, mark);
+            let expected_last = self.last.get(&shard).copied();
+            effects.push(Effect::Publish(Publish { shard, expected_last, messages }));
+        }
+        self.state = State::Publishing(set);
+        self.finish_if_answered(effects);
+    }
+
+    fn place(&self, shard: Shard, through: LogPosition) -> GroupPlace {
+        GroupPlace {
+            cluster: self.options.cluster.clone(),
+            origin: self.origin,
+            shard,
+            prev: self.positions.by_shard.get(&shard).copied().unwrap_or_default(),
+            through,
+        }
+    }
+
+    /// A group is stored.
+    pub(crate) fn on_published(
+        &mut self,
+        shard: Shard,
+        last: StreamSequence,
+        counters: &mut Counters,
+        effects: &mut Effects,
+    ) -> Option<Appended> {
+        let State::Publishing(set) = &mut self.state else { return None };
+        let mark = set.waiting.remove(&shard)?;
+        let through = set.through;
+        self.positions.by_shard.insert(shard, through);
+        self.last.insert(shard, last);
+        counters.published_groups += 1;
+        if set.waiting.is_empty() && set.failed.is_empty() {
+            counters.published_log_rows += set.log_rows;
+        }
+        self.finish_if_answered(effects);
+        Some(Appended { shard, through, place: (last, mark) })
+    }
+
+    /// A group may or may not be stored.
+    pub(crate) fn on_publish_failed(&mut self, shard: Shard, error: &str, effects: &mut Effects) {
+        effects.push(Effect::Emit(Event::PublishUncertain { shard, error: error.to_owned() }));
+        let State::Publishing(set) = &mut self.state else { return };
+        if set.waiting.remove(&shard).is_some() {
+            set.failed.push(shard);
+            error.clone_into(&mut set.error);
+        }
+        self.finish_if_answered(effects);
+    }
+
+    fn finish_if_answered(&mut self, effects: &mut Effects) {
+        let State::Publishing(set) = &mut self.state else { return };
+        if !set.waiting.is_empty() {
+            return;
+        }
+        if set.failed.is_empty() {
+            self.positions.settled = set.through.max(self.positions.settled);
+            self.pending_rows = set.remaining_rows;
+            let more = set.remaining_rows > 0;
+            self.backoff.reset();
+            self.next(more, effects);
+        } else {
+            let (failed, error) = (std::mem::take(&mut set.failed), std::mem::take(&mut set.error));
+            self.state = State::Waiting(failed, error);
+            let after_ms = self.backoff.next_ms();
+            effects.push(Effect::SetTimer { timer: Timer::RetryPublish, after_ms });
+        }
+    }
+
+    /// The wait after a failed publish is over; gives the shards whose streams are to be read to their end (R6).
+    pub(crate) fn on_retry_publish(&mut self) -> Vec<Shard> {
+        let State::Waiting(shards, _) = &self.state else { return Vec::new() };
+        let shards = shards.clone();
+        self.state = State::Checking(shards.clone());
+        self.dirty = true;
+        shards
+    }
+
+    /// The schema is not the one that the triggers were made for.
+    pub(crate) fn on_schema_changed(&mut self, effects: &mut Effects) {
+        if matches!(self.state, State::Reading) {
+            self.state = State::Schema;
+            effects.push(Effect::ReadSchema);
+        }
+    }
+
+    /// The schema was read.
+    pub(crate) fn on_schema_read(&mut self, effects: &mut Effects) {
+        if matches!(self.state, State::Schema) {
+            self.next(true, effects);
+        }
+    }
+
+    /// The store refused to read; the timer brings us back.
+    pub(crate) fn on_read_failed(&mut self, effects: &mut Effects) {
+        let after_ms = self.backoff.next_ms();
+        effects.push(Effect::SetTimer { timer: Timer::RetryRead, after_ms });
+    }
+
+    /// The store may be asked again.
+    pub(crate) fn on_retry_read(&mut self, effects: &mut Effects) {
+        if matches!(self.state, State::Reading) {
+            self.next(true, effects);
+        }
+    }
+
+    fn next(&mut self, more: bool, effects: &mut Effects) {
+        if !self.options.enabled {
+            self.state = State::Stopped;
+        } else if more || self.dirty {
+            self.dirty = false;
+            self.state = State::Reading;
+            let (settled, published) = (self.positions.settled, self.positions.by_shard.clone());
+            effects.push(Effect::ReadLog(ReadLog { settled, published, compress: self.options.compress }));
+        } else {
+            self.state = State::Idle;
+        }
+    }
+
+    pub(crate) fn status(&self) -> PublisherStatus {
+        let (state, waiting_for) = match &self.state {
+            State::Checking(_) => ("checking", Some("own streams to be read to their end".to_owned())),
+            State::Idle => ("idle", None),
+            State::Reading | State::Schema => ("reading", None),
+            State::Publishing(_) => ("publishing", None),
+            State::Waiting(_, error) => ("waiting", Some(error.clone())),
+            State::Stopped => ("off", None),
+        };
+        PublisherStatus {
+            state,
+            waiting_for,
+            settled: self.positions.settled,
+            pending_rows: self.pending_rows,
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The node as one machine: routes inputs to publisher and consumer, and is their only composition.
+
+use std::collections::BTreeMap;
+
+use crate::consumer::Consumer;
+use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
+use crate::event::Event;
+use crate::input::{Housekept, Input, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp};
+use crate::limits::{HOUSEKEEPING_ROWS, RETRY_MAX_MS};
+use crate::model::{Checkpoint, Shard, SourceId};
+use crate::publisher::{Options, Publisher};
+use crate::status::{Counters, Status};
+
+/// What a node is told once, at start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The cluster's name; frames of another one are rejected.
+    pub cluster: String,
+    /// Streams per node; the same on all nodes.
+    pub shards: u16,
+    /// Send local changes.
+    pub publish: bool,
+    /// Apply other nodes' changes.
+    pub replicate: bool,
+    /// Compress bodies.
+    pub compress: bool,
+    /// The largest message, in bytes: below the server's `max_payload`.
+    pub message_size_max: usize,
+    /// Between two commits of housekeeping, in milliseconds.
+    pub housekeeping_interval_ms: u64,
+    /// Our own streams, by shard; one for each of `shards`.
+    pub own_sources: BTreeMap<Shard, SourceId>,
+}
+
+/// A node. See the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Replicator {
+    settings: Settings,
+    publisher: Publisher,
+    consumer: Consumer,
+    housekeeping: Housekeeping,
+    tables: Vec<TableReport>,
+    state: StoreState,
+    life: Life,
+    counters: Counters,
+    /// Requests that the store refused and that are due again.
+    retry: Vec<StoreRequest>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Running,
+    Ending,
+    Ended,
+}
+
+/// When to commit something of our own (G1: rarely).
+#[derive(Debug, Default)]
+struct Housekeeping {
+    /// What is with the store now.
+    in_flight: Option<BTreeMap<SourceId, Checkpoint>>,
+    /// The positions that the database has.
+    saved: PublishedPositions,
+    /// The positions that are with the store now.
+    saving: PublishedPositions,
+    /// The store has rows left to stamp or trim.
+    backlog: bool,
+    /// The save before the end was made.
+    last_save: bool,
+    /// `published_log_rows` when it ran last.
+    rows_then: u64,
+    /// The timer fired, or the row limit was reached.
+    due: bool,
+}
+
+impl Replicator {
+    /// A node that begins, with what the database remembers and the schema as it was just read.
+    #[must_use]
+    pub fn new(settings: Settings, state: StoreState, schema: SchemaRead, effects: &mut Effects) -> Self {
+        let options = Options {
+            cluster: settings.cluster.clone(),
+            shards: settings.shards,
+            compress: settings.compress,
+            message_size_max: settings.message_size_max,
+            enabled: settings.publish,
+        };
+        let mut replicator = Self {
+            publisher: Publisher::new(options, &state),
+            consumer: Consumer::new(settings.cluster.clone(), settings.shards, &state),
+            housekeeping: Housekeeping { saved: state.published.clone(), ..Housekeeping::default() },
+            tables: Vec::new(),
+            life: Life::Running,
+            counters: Counters::default(),
+            retry: Vec::new(),
+            state,
+            settings,
+        };
+        replicator.note_schema(schema, effects);
+        for (shard, id) in replicator.settings.own_sources.clone() {
+            replicator.consumer.add(id, shard, true, effects);
+        }
+        replicator.set_housekeeping_timer(effects);
+        replicator
+    }
+
+    /// Something happened at `now`; what is to be done about it is appended to `effects`.
+    pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
+        if self.life == Life::Ended {
+            return;
+        }
+        self.route(now, input, effects);
+        for own in self.consumer.take_checked(effects) {
+            self.publisher.on_checked(own.shard, own.through, own.last, effects);
+        }
+        if self.publisher.is_checked() {
+            self.consumer.open_gate(effects);
+        }
+        self.consumer.set_published(self.publisher.positions().clone());
+        self.housekeep(effects);
+        self.end_if_done(effects);
+    }
+
+    fn route(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
+        match input {
+            Input::LogChanged => self.publisher.on_log_changed(effects),
+            Input::LogRead(read) => self.publisher.on_log_read(read, effects),
+            Input::SchemaChanged => self.publisher.on_schema_changed(effects),
+            Input::SchemaRead(schema) => {
+                self.note_schema(schema, effects);
+                self.publisher.on_schema_read(effects);
+                self.consumer.on_schema(now, effects);
+            }
+            Input::Published { shard, last } => {
+                if let Some(it) = self.publisher.on_published(shard, last, &mut self.counters, effects) {
+                    self.consumer.appended(it.shard, it.through, it.place);
+                }
+            }
+            Input::PublishFailed { shard, error } => {
+                self.counters.publishes_uncertain += 1;
+                self.publisher.on_publish_failed(shard, &error, effects);
+            }
+            Input::SourceAdded { source, shard } if self.settings.replicate => {
+                self.consumer.add(source, shard, false, effects);
+            }
+            Input::SourceAdded { .. } => {}
+            Input::StreamObserved { source, stream } => self.consumer.on_observed(&source, &stream, effects),
+            Input::SourceLost { source, epoch, error } => {
+                self.consumer.on_lost(&source, epoch, &error, effects)
+            }
+            Input::Delivered { source, epoch, sequence, bytes } => {
+                self.consumer.on_delivered(now, &source, epoch, sequence, &bytes, effects);
+            }
+            Input::Applied(applied) => {
+                self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
+                if applied.displaced > 0 {
+                    self.publisher.on_log_changed(effects);
+                }
+            }
+            Input::ApplyFailed(failure) => self.consumer.on_apply_failed(now, &failure, effects),
+            Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(now, effects),
+            Input::OwnFramesInspected { older_copy: Some(reason) } => {
+                effects.push(Effect::Emit(Event::OlderCopyFound { reason }));
+                effects.push(Effect::MintIncarnation);
+            }
+            Input::IncarnationMinted(state) => self.begin_again(state, effects),
+            Input::Housekept(done) => self.on_housekept(done),
+            Input::StoreFailed { request, busy, error } => {
+                self.on_store_failed(request, busy, error, effects)
+            }
+            Input::TimerFired(timer) => self.on_timer(now, timer, effects),
+            Input::ShutdownRequested => self.shut_down(effects),
+        }
+    }
+
+    fn on_timer(&mut self, now: Timestamp, timer: Timer, effects: &mut Effects) {
+        match timer {
+            Timer::Housekeeping => {
+                self.housekeeping.due = true;
+                self.set_housekeeping_timer(effects);
+            }
+            Timer::Observe(source) => self.consumer.on_observe_timer(&source, effects),
+            Timer::RetryRead => self.publisher.on_retry_read(effects),
+            Timer::RetryApply => self.consumer.on_apply_timer(now, effects),
+            Timer::RetryPublish => {
+                for shard in self.publisher.on_retry_publish() {
+                    self.consumer.recheck(shard, effects);
+                }
+            }
+            Timer::RetryStore => self.retry_store(effects),
+        }
+    }
+
+    fn begin_again(&mut self, state: StoreState, effects: &mut Effects) {
+        effects.push(Effect::Emit(Event::IncarnationMinted { origin: state.origin }));
+        self.publisher.reset(&state);
+        self.housekeeping.saved.clone_from(&state.published);
+        self.consumer.reset(&state, effects);
+        self.state = state;
+    }
+
+    fn note_schema(&mut self, schema: SchemaRead, effects: &mut Effects) {
+        let replicated = schema.tables.iter().filter(|table| table.refused.is_none()).count();
+        let refused = |table: &TableReport| table.refused.clone().map(|reason| (table.name.clone(), reason));
+        effects.push(Effect::Emit(Event::SchemaRead {
+            replicated,
+            refused: schema.tables.iter().filter_map(refused).collect(),
+            repaired: schema.repaired,
+            uncaptured: schema.uncaptured,
+        }));
+        self.tables = schema.tables;
+    }
+
+    fn on_store_failed(&mut self, request: StoreRequest, busy: bool, error: String, effects: &mut Effects) {
+        if !busy {
+            effects.push(Effect::Emit(Event::StoreTrouble { request: request.name(), error }));
+        }
+        match request {
+            StoreRequest::ReadLog => self.publisher.on_read_failed(effects),
+            // The next round of housekeeping tries again; nothing waits for it.
+            StoreRequest::Housekeep => self.housekeeping.in_flight = None,
+            StoreRequest::InspectOwnFrames | StoreRequest::MintIncarnation | StoreRequest::ReadSchema => {
+                self.retry.push(request);
+                let after_ms = if busy { RETRY_MAX_MS / 20 } else { RETRY_MAX_MS };
+                effects.push(Effect::SetTimer { timer: Timer::RetryStore, after_ms });
+            }
+        }
+    }
+
+    fn retry_store(&mut self, effects: &mut Effects) {
+        for request in std::mem::take(&mut self.retry) {
+            match request {
+                StoreRequest::InspectOwnFrames => self.consumer.retry_inspection(effects),
+                StoreRequest::MintIncarnation => effects.push(Effect::MintIncarnation),
+                StoreRequest::ReadSchema => effects.push(Effect::ReadSchema),
+                StoreRequest::ReadLog | StoreRequest::Housekeep => {}
+            }
+        }
+    }
+
+    /// At most one commit of ours per interval or [`HOUSEKEEPING_ROWS`] published rows, none without anything to save;
+    /// and none before the own streams are checked, since it stamps (R9).
+    fn housekeep(&mut self, effects: &mut Effects) {
+        let rows = self.counters.published_log_rows - self.housekeeping.rows_then;
+        let due = self.housekeeping.due || rows >= HOUSEKEEPING_ROWS as u64;
+        let idle = self.housekeeping.in_flight.is_none() && self.life == Life::Running;
+        if due && idle && self.publisher.is_checked() {
+            self.save(effects);
+        }
+    }
+
+    fn save(&mut self, effects: &mut Effects) {
+        self.housekeeping.due = false;
+        self.housekeeping.rows_then = self.counters.published_log_rows;
+        let published = self.publisher.positions().clone();
+        let checkpoints = self.consumer.unsaved();
+        if published == self.housekeeping.saved && checkpoints.is_empty() && !self.housekeeping.backlog {
+            return;
+        }
+        self.housekeeping.saving.clone_from(&published);
+        self.housekeeping.in_flight = Some(checkpoints.clone());
+        effects.push(Effect::Housekeep(Housekeep { published, checkpoints }));
+    }
+
+    fn on_housekept(&mut self, done: Housekept) {
+        if let Some(checkpoints) = self.housekeeping.in_flight.take() {
+            self.consumer.saved(&checkpoints);
+            self.housekeeping.saved = std::mem::take(&mut self.housekeeping.saving);
+        }
+        self.housekeeping.backlog = done.remaining_rows > 0;
+        self.housekeeping.due |= done.remaining_rows >= HOUSEKEEPING_ROWS as u64;
+    }
+
+    fn set_housekeeping_timer(&self, effects: &mut Effects) {
+        let after_ms = self.settings.housekeeping_interval_ms;
+        effects.push(Effect::SetTimer { timer: Timer::Housekeeping, after_ms });
+    }
+
+    fn shut_down(&mut self, effects: &mut Effects) {
+        if self.life == Life::Running {
+            self.life = Life::Ending;
+            self.consumer.stop_all(effects);
+            self.publisher.stop();
+        }
+    }
+
+    /// Ends when nothing is under way: what is acknowledged is saved first, so that the next start repeats nothing.
+    fn end_if_done(&mut self, effects: &mut Effects) {
+        let busy =
+            self.publisher.is_busy() || self.consumer.is_busy() || self.housekeeping.in_flight.is_some();
+        if self.life != Life::Ending || busy {
+            return;
+        }
+        if self.publisher.is_checked() && !self.housekeeping.last_save {
+            self.housekeeping.last_save = true;
+            self.save(effects);
+        }
+        if self.housekeeping.in_flight.is_none() {
+            self.life = Life::Ended;
+            effects.push(Effect::Exit);
+        }
+    }
+
+    /// The node's state now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let consumed = self.consumer.counters;
+        Status {
+            origin: self.state.origin,
+            tables: self.tables.clone(),
+            publisher: self.publisher.status(),
+            sources: self.consumer.status(),
+            positions: self.consumer.positions().clone(),
+            counters: Counters {
+                published_log_rows: self.counters.published_log_rows,
+                published_groups: self.counters.published_groups,
+                publishes_uncertain: self.counters.publishes_uncertain,
+                ..consumed
+            },
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Order, duplicates, gaps, groups, credit, checkpoints (R6, R7, R10).
+
+use super::*;
+use harmonylite_core::effect::{Observe, Timer};
+use harmonylite_core::input::ApplyFailure;
+use harmonylite_core::limits::SOURCE_WINDOW_MESSAGES;
+
+#[test]
+fn peers_are_not_followed_before_the_own_streams_are_checked() {
+    let mut node = Node::fresh();
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    let asked =
+        |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Observe(o) if o.source == peer()));
+    assert!(!asked(&node.take()));
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    assert!(asked(&node.take()));
+}
+
+#[test]
+fn a_group_is_applied_with_its_checkpoint() {
+    let mut node = Node::following();
+    let messages = group(0, 10);
+    node.deliver_group(1, &messages);
+    let batch = node.take_apply();
+    assert_eq!((batch.groups[0].prev, batch.groups[0].through), (position(0), position(10)));
+    assert_eq!(batch.checkpoints[&peer()].sequence, StreamSequence(1));
+    assert_eq!(batch.checkpoints[&peer()].mark, messages[0].mark);
+    assert_eq!(batch.checkpoints[&peer()].stream_id, "stream");
+    assert_eq!(node.checkpoint_of(&peer()), 0, "not before the commit");
+    node.applied();
+    assert_eq!(node.checkpoint_of(&peer()), 1);
+}
+
+#[test]
+fn a_group_in_parts_is_applied_whole_or_not_at_all() {
+    let mut node = Node::following();
+    let messages = group_of(2, 0, 10, 20_000);
+    assert!(messages.len() > 3);
+    node.deliver_group(1, &messages[..messages.len() - 1]);
+    assert!(!node.wants_apply());
+    assert_eq!(node.checkpoint_of(&peer()), 0);
+    node.deliver_group(messages.len() as u64, &messages[messages.len() - 1..]);
+    let batch = node.take_apply();
+    assert_eq!(batch.groups.len(), 1);
+    assert_eq!(batch.checkpoints[&peer()].sequence.0, messages.len() as u64);
+}
+
+#[test]
+fn a_group_whose_last_part_never_came_is_discarded_by_the_next_one() {
+    let mut node = Node::following();
+    let unfinished = group_of(2, 0, 10, 20_000);
+    node.deliver_group(1, &unfinished[..2]);
+    node.take();
+    node.deliver_group(3, &group(0, 12));
+    let effects = node.effects.clone();
+    assert!(events(&effects).iter().any(|e| matches!(e, Event::GroupDiscarded { .. })));
+    let batch = node.take_apply();
+    assert_eq!(batch.groups[0].through, position(12));
+    assert_eq!(batch.checkpoints[&peer()].sequence, StreamSequence(3));
+}
+
+#[test]
+fn what_is_already_applied_is_dropped_and_what_overlaps_is_applied() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.take();
+    node.applied();
+    node.deliver_group(2, &group(0, 10));
+    assert!(!node.wants_apply());
+    assert_eq!(node.replicator.status().counters.groups_dropped, 1);
+    assert_eq!(node.checkpoint_of(&peer()), 2, "a dropped group moves the checkpoint");
+    node.deliver_group(3, &group(5, 15));
+    assert_eq!(node.take_apply().groups[0].through, position(15));
+}
+
+#[test]
+fn a_gap_stops_the_source_and_leaves_its_checkpoint_and_the_others_alone() {
+    let mut node = Node::following();
+    let third = SourceId("3/changes-1".to_owned());
+    node.send(Input::SourceAdded { source: third.clone(), shard: Shard::FIRST });
+    node.send(Input::StreamObserved { source: third.clone(), stream: facts(0) });
+    node.take();
+    node.deliver_group(1, &group(5, 10));
+    assert!(!node.wants_apply());
+    assert_eq!(node.state_of(&peer()), "stopped");
+    let reason = node.replicator.status().sources[&peer()].reason.clone().unwrap();
+    assert!(reason.contains("missing"), "{reason}");
+    assert_eq!(node.checkpoint_of(&peer()), 0);
+    assert!(
+        node.take()
+            .iter()
+            .any(|e| matches!(e, Effect::SetTimer { timer: Timer::Observe(s), .. } if *s == peer()))
+    );
+    node.deliver(&third, 1, &group_of(3, 0, 7, 1)[0].bytes);
+    assert_eq!(node.take_apply().groups[0].origin, origin(3));
+}
+
+#[test]
+fn a_stopped_source_is_tried_again_and_says_so_only_once() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(5, 10));
+    assert_eq!(events(&node.take()).iter().filter(|e| matches!(e, Event::SourceStopped { .. })).count(), 1);
+    node.send(Input::TimerFired(Timer::Observe(peer())));
+    assert!(node.take().contains(&Effect::Observe(Observe { source: peer(), at: StreamSequence(0) })));
+    node.send(Input::StreamObserved { source: peer(), stream: facts(1) });
+    node.deliver_group(1, &group(5, 10));
+    assert!(!events(&node.take()).iter().any(|e| matches!(e, Event::SourceStopped { .. })));
+    assert_eq!(node.state_of(&peer()), "stopped");
+}
+
+#[test]
+fn garbage_and_other_clusters_are_counted_and_skipped_and_never_applied() {
+    let mut node = Node::following();
+    let foreign = encode_group(
+        &GroupPlace {
+            cluster: "other".to_owned(),
+            origin: origin(2),
+            shard: Shard::FIRST,
+            prev: position(0),
+            through: position(10),
+        },
+        &[body(origin(2), 10, 1)],
+        4096,
+    );
+    node.deliver(&peer(), 1, b"garbage");
+    node.deliver(&peer(), 2, &foreign[0].bytes);
+    let mut broken = group(0, 10)[0].bytes.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    node.deliver(&peer(), 3, &broken);
+    assert!(!node.wants_apply());
+    assert_eq!(node.replicator.status().counters.messages_rejected, 3);
+    assert_eq!(node.state_of(&peer()), "following");
+    node.deliver_group(4, &group(0, 10));
+    assert_eq!(node.take_apply().checkpoints[&peer()].sequence, StreamSequence(4));
+}
+
+#[test]
+fn a_newer_format_stops_the_source() {
+    let mut node = Node::following();
+    let mut newer = group(0, 10)[0].bytes.clone();
+    newer[4] += 1;
+    node.deliver(&peer(), 1, &newer);
+    assert_eq!(node.state_of(&peer()), "stopped");
+    assert!(node.replicator.status().sources[&peer()].reason.as_ref().unwrap().contains("upgrade"));
+}
+
+#[test]
+fn own_frames_of_the_current_origin_are_skipped_elsewhere() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group_of(1, 0, 10, 1));
+    assert!(!node.wants_apply());
+    assert_eq!(node.state_of(&peer()), "following");
+}
+
+#[test]
+fn streams_of_another_cluster_or_shard_count_are_not_followed() {
+    for (change, word) in [
+        ((|f: &mut StreamFacts| f.cluster = "other".to_owned()) as fn(&mut StreamFacts), "cluster"),
+        (|f| f.shards = 4, "shards"),
+    ] {
+        let mut node = Node::ready();
+        node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+        node.take();
+        let mut stream = facts(3);
+        change(&mut stream);
+        node.send(Input::StreamObserved { source: peer(), stream });
+        assert!(!node.take().iter().any(|e| matches!(e, Effect::Follow(_))));
+        assert!(node.replicator.status().sources[&peer()].reason.as_ref().unwrap().contains(word));
+    }
+}
+
+#[test]
+fn one_transaction_at_a_time_and_what_gathers_goes_together() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.take_apply();
+    node.deliver_group(2, &group(10, 20));
+    node.deliver_group(3, &group(20, 30));
+    assert!(!node.wants_apply());
+    node.applied();
+    let batch = node.take_apply();
+    assert_eq!(batch.groups.len(), 2);
+    assert_eq!(batch.checkpoints[&peer()].sequence, StreamSequence(3));
+}
+
+#[test]
+fn a_busy_database_delays_and_loses_nothing() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    let first = node.take_apply();
+    node.send(Input::ApplyFailed(ApplyFailure::Busy));
+    assert!(!node.wants_apply());
+    node.send(Input::TimerFired(Timer::RetryApply));
+    assert_eq!(node.take_apply().groups, first.groups);
+}
+
+#[test]
+fn after_an_apply_against_a_writing_application_we_pause_as_long_as_we_held() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.take();
+    node.deliver_group(2, &group(10, 20));
+    node.send(Input::Applied(Applied { held_us: 7_000, application_wrote: true, ..Applied::default() }));
+    assert!(!node.wants_apply());
+    assert!(node.take().contains(&Effect::SetTimer { timer: Timer::RetryApply, after_ms: 7 }));
+    node.send(Input::TimerFired(Timer::RetryApply));
+    assert!(node.wants_apply());
+}
+
+#[test]
+fn a_group_that_does_not_fit_the_schema_stops_its_source_until_the_schema_changes() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.take();
+    let reason = "table t has other columns".to_owned();
+    node.send(Input::ApplyFailed(ApplyFailure::Source { source: peer(), reason, schema: true }));
+    assert_eq!(node.state_of(&peer()), "stopped");
+    assert!(!node.wants_apply());
+    node.take();
+    node.send(Input::SchemaRead(SchemaRead::default()));
+    assert!(node.take().iter().any(|e| matches!(e, Effect::Observe(o) if o.source == peer())));
+    node.send(Input::StreamObserved { source: peer(), stream: facts(1) });
+    node.deliver_group(1, &group(0, 10));
+    assert!(node.wants_apply());
+}
+
+#[test]
+fn a_lost_source_goes_on_after_the_last_received_group() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.deliver_group(2, &group_of(2, 10, 20, 20_000)[..2]);
+    let epoch = node.epochs[&peer()];
+    node.send(Input::SourceLost { source: peer(), epoch: Some(epoch), error: "cut".to_owned() });
+    assert_eq!(node.state_of(&peer()), "lost");
+    node.send(Input::TimerFired(Timer::Observe(peer())));
+    node.take();
+    node.send(Input::StreamObserved { source: peer(), stream: facts(9) });
+    let follow = node.take().into_iter().find_map(|e| if let Effect::Follow(f) = e { Some(f) } else { None });
+    assert_eq!(follow.unwrap().after, StreamSequence(1), "the unfinished group comes again");
+}
+
+#[test]
+fn messages_of_an_earlier_follow_are_ignored() {
+    let mut node = Node::following();
+    let old = node.epochs[&peer()];
+    node.send(Input::SourceLost { source: peer(), epoch: Some(old), error: "cut".to_owned() });
+    node.send(Input::StreamObserved { source: peer(), stream: facts(1) });
+    node.take();
+    let (source, bytes) = (peer(), group(0, 10)[0].bytes.clone());
+    node.send(Input::Delivered { source, epoch: old, sequence: StreamSequence(1), bytes });
+    assert!(!node.wants_apply());
+}
+
+#[test]
+fn a_stream_that_moves_without_us_is_followed_anew() {
+    let mut node = Node::following();
+    node.send(Input::StreamObserved { source: peer(), stream: facts(0) });
+    assert!(!node.take().iter().any(|e| matches!(e, Effect::Follow(_))));
+    node.send(Input::StreamObserved { source: peer(), stream: facts(4) });
+    assert!(node.take().iter().any(|e| matches!(e, Effect::Follow(_))));
+}
+
+#[test]
+fn credit_comes_back_in_lumps() {
+    let mut node = Node::following();
+    let mut credit = 0;
+    for sequence in 1..=u64::from(SOURCE_WINDOW_MESSAGES) {
+        node.deliver(&peer(), sequence, b"garbage");
+        for effect in node.take() {
+            if let Effect::Credit { messages, .. } = effect {
+                credit += messages;
+            }
+        }
+    }
+    assert_eq!(credit, SOURCE_WINDOW_MESSAGES);
+}
+
+#[test]
+fn nodes_that_began_with_other_rows_are_told_apart() {
+    let mut node = Node::ready();
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    let stream = StreamFacts { baseline: BTreeMap::from([("t".to_owned(), 5)]), ..facts(0) };
+    node.send(Input::StreamObserved { source: peer(), stream });
+    let differs = Event::BaselineDiffers { source: peer(), tables: vec!["t".to_owned()] };
+    assert!(events(&node.take()).contains(&differs));
+}

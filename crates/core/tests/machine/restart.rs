@@ -1,0 +1,118 @@
+//! Starting again: where the own stream ends, which stream it is, and whether the database is the one it was (R6, R9).
+
+use super::*;
+use harmonylite_core::effect::Follow;
+
+fn follows(effects: &[Effect]) -> Vec<Follow> {
+    effects.iter().filter_map(|e| if let Effect::Follow(f) = e { Some(f.clone()) } else { None }).collect()
+}
+
+/// A node that saved less than it published: killed before housekeeping.
+fn behind() -> Node {
+    let mut state = state();
+    let first = group_of(1, 0, 10, 1);
+    state.published.settled = position(10);
+    state.published.by_shard.insert(Shard::FIRST, position(10));
+    state.checkpoints.insert(own(), checkpoint(1, first[0].mark));
+    let mut node = Node::with(state, |_| ());
+    let stream = StreamFacts { mark: Some(first[0].mark), ..facts(3) };
+    node.send(Input::StreamObserved { source: own(), stream });
+    node
+}
+
+#[test]
+fn the_own_stream_is_read_from_the_checkpoint_and_tells_what_is_published() {
+    let mut node = behind();
+    assert_eq!(follows(&node.take())[0].after, StreamSequence(1));
+    node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+    node.deliver(&own(), 3, &group_of(1, 20, 30, 1)[0].bytes);
+    let effects = node.take();
+    assert!(effects.iter().any(|e| matches!(e, Effect::InspectOwnFrames(_))));
+    assert!(!effects.iter().any(|e| matches!(e, Effect::ReadLog(_))), "not before the store has looked");
+    node.send(Input::OwnFramesInspected { older_copy: None });
+    node.send(Input::OwnFramesInspected { older_copy: None });
+    let read = node.take().into_iter().find_map(|e| if let Effect::ReadLog(r) = e { Some(r) } else { None });
+    assert_eq!(read.unwrap().published[&Shard::FIRST], position(30));
+    assert_eq!(node.checkpoint_of(&own()), 3);
+}
+
+#[test]
+fn an_older_copy_gets_its_own_frames_back_before_it_publishes() {
+    let mut node = behind();
+    node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+    node.deliver(&own(), 3, &group_of(1, 20, 30, 1)[0].bytes);
+    node.take();
+    let older_copy = Some("row t 5 is not in the log".to_owned());
+    node.send(Input::OwnFramesInspected { older_copy });
+    assert!(node.take().contains(&Effect::MintIncarnation));
+    let mut state = state();
+    state.origin = Origin::new(NodeId::new(1).unwrap(), Incarnation::new(99).unwrap());
+    state.positions.insert((origin(1), Shard::FIRST), position(10));
+    let first = group_of(1, 0, 10, 1)[0].mark;
+    state.checkpoints.insert(own(), checkpoint(1, first));
+    node.send(Input::IncarnationMinted(state));
+    node.take();
+    node.send(Input::StreamObserved { source: own(), stream: StreamFacts { mark: Some(first), ..facts(3) } });
+    // The first pass finds nothing of the new origin; the second applies what the old one had sent.
+    for _ in 0..2 {
+        node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+        node.deliver(&own(), 3, &group_of(1, 20, 30, 1)[0].bytes);
+    }
+    let mut applied = Vec::new();
+    while node.wants_apply() {
+        applied.extend(node.take_apply().groups.iter().map(|group| (group.origin, group.through)));
+        assert!(!node.effects.iter().any(|e| matches!(e, Effect::ReadLog(_))), "own frames come back first");
+        node.applied();
+    }
+    assert_eq!(applied, [(origin(1), position(20)), (origin(1), position(30))]);
+    let read = node.take().into_iter().find_map(|e| if let Effect::ReadLog(r) = e { Some(r) } else { None });
+    assert_eq!(read.unwrap().settled, position(0));
+}
+
+#[test]
+fn a_stream_made_anew_is_read_from_its_start() {
+    for (change, word) in [
+        ((|f: &mut StreamFacts| f.stream_id = "another".to_owned()) as fn(&mut StreamFacts), "anew"),
+        (|f| f.last = StreamSequence(2), "ends at"),
+        (|f| f.mark = Some(FrameMark(1)), "another message"),
+        (|f| f.mark = None, "another message"),
+    ] {
+        let mut state = state();
+        state.checkpoints.insert(peer(), checkpoint(5, FrameMark(77)));
+        state.positions.insert((origin(2), Shard::FIRST), position(50));
+        let mut node = Node::with(state, |_| ());
+        node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+        node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+        node.take();
+        let mut stream = StreamFacts { mark: Some(FrameMark(77)), ..facts(9) };
+        change(&mut stream);
+        node.send(Input::StreamObserved { source: peer(), stream });
+        let effects = node.take();
+        let restarted =
+            |e: &Event| matches!(e, Event::StreamRestarted { reason, .. } if reason.contains(word));
+        assert!(events(&effects).iter().any(restarted), "{word}");
+        assert_eq!(follows(&effects)[0].after, StreamSequence(0), "{word}");
+        node.deliver_group(1, &group(0, 50));
+        assert!(!node.wants_apply(), "positions still decide");
+        node.deliver_group(2, &group(50, 60));
+        assert!(node.wants_apply());
+    }
+}
+
+#[test]
+fn the_same_stream_is_followed_from_the_checkpoint_even_when_its_head_is_gone() {
+    let mut state = state();
+    state.checkpoints.insert(peer(), checkpoint(5, FrameMark(77)));
+    state.positions.insert((origin(2), Shard::FIRST), position(50));
+    let mut node = Node::with(state, |_| ());
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    node.take();
+    node.send(Input::StreamObserved {
+        source: peer(),
+        stream: StreamFacts { first: StreamSequence(8), ..facts(9) },
+    });
+    assert_eq!(follows(&node.take())[0].after, StreamSequence(5));
+    node.deliver_group(8, &group(60, 70));
+    assert_eq!(node.state_of(&peer()), "stopped", "what is gone is missing");
+}
