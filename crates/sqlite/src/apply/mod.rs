@@ -1,0 +1,190 @@
+//! Apply: what other nodes wrote, in one transaction with positions, checkpoints and everything that follows from it.
+//!
+//! In this order: our own unstamped changes get their versions; every incoming row is compared with the stored version,
+//! written or dropped; then clocks, positions, checkpoints; then a bounded part of the log is trimmed. The whole batch
+//! commits or nothing of it.
+
+mod displace;
+mod halt;
+mod rivals;
+mod rows;
+mod unique;
+
+use std::time::Instant;
+
+use harmonylite_core::codec::{TableChanges, decode_body};
+use harmonylite_core::effect::{ApplyBatch, ReceivedGroup};
+use harmonylite_core::input::{Applied, ApplyFailure};
+use harmonylite_core::model::SourceId;
+
+use self::halt::Halt;
+pub(crate) use self::rows::Incoming;
+use self::rows::{Tally, apply_rows};
+use self::unique::{UniqueSets, apply_sets};
+use crate::Store;
+use crate::catalog::{Catalog, Table};
+use crate::checkpoint::{
+    count_log_rows, count_rows_applied, mark, position, raise_observed, save_checkpoint, save_published,
+    set_position,
+};
+use crate::error::StoreError;
+use crate::housekeeping::trim;
+use crate::meta::key;
+use crate::session::Session;
+use crate::stamp::stamp;
+
+/// Log rows that an apply trims beyond as many as it applied rows: the log shrinks although more is written.
+const TRIM_EXTRA: usize = 1000;
+
+/// The groups of a batch at work.
+pub(crate) struct Work<'w, 's> {
+    pub(crate) session: &'w Session<'s>,
+    pub(crate) now_ms: u64,
+    pub(crate) applied: Applied,
+}
+
+impl Store {
+    /// Applies `batch` in one transaction. `now_ms` is the wall clock in milliseconds since the epoch.
+    ///
+    /// Everything or nothing: on an error the database is as before, but for stamps of our own changes.
+    pub fn apply(&mut self, batch: &ApplyBatch, now_ms: u64) -> Result<Applied, ApplyFailure> {
+        self.apply_batch(batch, now_ms).map_err(ApplyFailure::from)
+    }
+
+    fn apply_batch(&mut self, batch: &ApplyBatch, now_ms: u64) -> Result<Applied, Halt> {
+        self.stamp_backlog(batch)?;
+        let data_version = self.data_version;
+        let transaction = self.begin_write()?;
+        let started = Instant::now();
+        self.require_schema()?;
+        let seen: i64 =
+            transaction.prepare_cached("PRAGMA main.data_version")?.query_row([], |row| row.get(0))?;
+        let session = Session::new(self);
+        if session.publish {
+            stamp(&session, &batch.published, usize::MAX)?;
+        }
+        let mut work = Work { session: &session, now_ms, applied: Applied::default() };
+        for group in &batch.groups {
+            work.apply_group(group)?;
+        }
+        work.save(batch)?;
+        let mut applied = work.applied;
+        drop(session);
+        transaction.commit()?;
+        applied.held_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        applied.application_wrote = data_version != Some(seen);
+        self.data_version = Some(seen);
+        Ok(applied)
+    }
+
+    /// R4: a long unstamped log is stamped in short transactions of their own; the apply stamps the rest.
+    fn stamp_backlog(&self, batch: &ApplyBatch) -> Result<(), Halt> {
+        if !self.options.publish {
+            return Ok(());
+        }
+        loop {
+            let stamped = mark(&self.connection, key::STAMPED)?;
+            let unstamped = count_log_rows(&self.connection, stamped + 1, i64::MAX)?;
+            if unstamped <= self.limits.housekeeping_rows as u64 {
+                return Ok(());
+            }
+            let transaction = self.begin_write()?;
+            self.require_schema()?;
+            stamp(&Session::new(self), &batch.published, self.limits.housekeeping_rows)?;
+            transaction.commit()?;
+        }
+    }
+}
+
+impl<'s> Work<'_, 's> {
+    /// R7: a group that is not beyond the position of its origin is dropped whole.
+    fn apply_group(&mut self, group: &ReceivedGroup) -> Result<(), Halt> {
+        let origin = self.session.origins.number(group.origin)?;
+        let position = position(self.session.connection, origin, group.shard)?;
+        if group.origin == self.session.own || group.through <= position {
+            self.applied.rows_skipped += group.rows;
+            return Ok(());
+        }
+        if group.prev > position {
+            let reason = format!(
+                "changes of origin {} on shard {} are missing: applied up to {position}, the next group starts at {}",
+                group.origin, group.shard, group.prev
+            );
+            return Err(Halt::source(&group.source, reason));
+        }
+        self.apply_bodies(group)?;
+        set_position(self.session.connection, origin, group.shard, group.through)?;
+        Ok(())
+    }
+
+    fn apply_bodies(&mut self, group: &ReceivedGroup) -> Result<(), Halt> {
+        let mut sets = UniqueSets::default();
+        let mut tally = Tally::default();
+        for body in &group.bodies {
+            let body = decode_body(&body.bytes, body.compressed, body.raw_size)
+                .map_err(|error| Halt::source(&group.source, error.to_string()))?;
+            for changes in body.tables {
+                let table = self.table(&group.source, &changes)?;
+                let incoming = Incoming::of_section(table, changes)
+                    .map_err(|reason| Halt::schema(&group.source, reason))?;
+                if table.schema.unique.is_empty() {
+                    apply_rows(self, &group.source, table, incoming, &mut tally)?;
+                } else {
+                    sets.add(table, incoming);
+                }
+            }
+        }
+        apply_sets(self, &group.source, sets, &mut tally)?;
+        self.count(&group.source, &tally);
+        Ok(())
+    }
+
+    /// Our table of that name, when it is the same as the origin's.
+    fn table(&self, source: &SourceId, changes: &TableChanges) -> Result<&'s Table, Halt> {
+        let name = &changes.table;
+        let catalog: &'s Catalog = self.session.catalog;
+        let Some(table) = catalog.tables.get(name) else {
+            return Err(Halt::schema(source, format!("table {name:?} is not replicated here")));
+        };
+        if table.fingerprint != changes.fingerprint {
+            let reason = format!(
+                "table {name:?} is not the same here and at the origin: fingerprint {} here, {} there; columns here: {}; \
+                 there: {}",
+                table.fingerprint,
+                changes.fingerprint,
+                table.schema.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", "),
+                changes.columns.join(", ")
+            );
+            return Err(Halt::schema(source, reason));
+        }
+        Ok(table)
+    }
+
+    fn count(&mut self, source: &SourceId, tally: &Tally) {
+        let applied = &mut self.applied;
+        *applied.rows_applied.entry(source.clone()).or_default() += tally.applied;
+        applied.rows_skipped += tally.skipped;
+        applied.conflicts += tally.conflicts;
+        applied.displaced += tally.displaced;
+        applied.dead_letters += tally.dead_letters;
+    }
+
+    /// Everything but the rows themselves.
+    fn save(&mut self, batch: &ApplyBatch) -> Result<(), StoreError> {
+        let connection = self.session.connection;
+        raise_observed(connection, self.applied.newest.get())?;
+        for (source, checkpoint) in &batch.checkpoints {
+            let rows = self.applied.rows_applied.get(source).copied().unwrap_or(0);
+            save_checkpoint(connection, source, checkpoint, rows)?;
+        }
+        let without =
+            self.applied.rows_applied.iter().filter(|(source, _)| !batch.checkpoints.contains_key(*source));
+        for (source, rows) in without {
+            count_rows_applied(connection, source, *rows)?;
+        }
+        save_published(connection, &batch.published)?;
+        let rows = self.applied.rows_applied.values().sum::<u64>();
+        trim(self.session, usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(TRIM_EXTRA))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,376 @@
+//! The change log: which keys changed since when, and what of that is published (R2, R3).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use harmonylite_core::codec::{BodyWriter, EncodeError, EncodedBody};
+use harmonylite_core::conflict::{RowVersion, Version};
+use harmonylite_core::effect::{PublishedPositions, ReadLog};
+use harmonylite_core::input::LogRead;
+use harmonylite_core::limits::ROW_SIZE_MAX;
+use harmonylite_core::model::{CanonicalKey, Hlc, LogPosition, Origin, RowChange, RowContent, Shard, Value};
+
+use crate::Store;
+use crate::catalog::Table;
+use crate::checkpoint::{Floors, count_log_rows, mark};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::limits::Limits;
+use crate::meta::{CHANGE_LOG_GLOBAL, key, log_type};
+use crate::row_version::TableRows;
+use crate::session::Session;
+use crate::table_sql;
+use crate::value::values_of;
+
+/// The answer to a request for a change set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogReadOutcome {
+    /// The change set; without groups when there is nothing to publish.
+    Read(LogRead),
+    /// The schema is not the one that the triggers were made for: read it first.
+    SchemaChanged,
+}
+
+impl Store {
+    /// Reads the log above `request.settled` in one snapshot, joined with the rows as they are there, cut by shard and
+    /// encoded. Writes nothing.
+    pub fn read_log(&mut self, request: &ReadLog) -> Result<LogReadOutcome, StoreError> {
+        let _snapshot = self.begin_read()?;
+        if self.schema_differs()? {
+            return Ok(LogReadOutcome::SchemaChanged);
+        }
+        let session = Session::new(self);
+        let mut limit = self.limits.group_rows;
+        loop {
+            match ChangeSet::new(&session, request, &self.limits)?.read(limit)? {
+                Attempt::Read(read) => return Ok(LogReadOutcome::Read(read)),
+                Attempt::TooLarge { log_rows } => limit = (log_rows / 2).max(1),
+            }
+        }
+    }
+}
+
+/// A stretch of the log: ids above `after` up to `through`.
+pub(crate) struct Stretch {
+    pub(crate) after: i64,
+    pub(crate) through: i64,
+    pub(crate) log_rows: usize,
+    pub(crate) tables: BTreeSet<String>,
+}
+
+impl Stretch {
+    /// The first `limit` log rows above `after`.
+    pub(crate) fn read(session: &Session<'_>, after: i64, limit: usize) -> Result<Self, StoreError> {
+        let sql =
+            format!("SELECT id, table_name FROM main.{CHANGE_LOG_GLOBAL} WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let mut statement = session.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut stretch = Self { after, through: after, log_rows: 0, tables: BTreeSet::new() };
+        while let Some(row) = rows.next()? {
+            stretch.through = row.get(0)?;
+            stretch.log_rows += 1;
+            let table = row.get_ref(1)?.as_str().unwrap_or_default();
+            if !stretch.tables.contains(table) {
+                stretch.tables.insert(table.to_owned());
+            }
+        }
+        Ok(stretch)
+    }
+
+    /// Its replicated tables. Log rows of others are passed over: there is nobody who could read them.
+    pub(crate) fn tables<'s>(&self, session: &Session<'s>) -> Vec<&'s Table> {
+        self.tables.iter().filter_map(|name| session.catalog.tables.get(name)).map(AsRef::as_ref).collect()
+    }
+}
+
+/// What a stretch of the log says of one key.
+#[derive(Default)]
+pub(crate) struct KeyEntries {
+    /// As it was last written.
+    pub(crate) key: Vec<Value>,
+    /// The greatest id of any type.
+    pub(crate) last: i64,
+    /// The greatest id above `stamped` that is neither `maybe` nor `displaced`; 0 is none.
+    pub(crate) fresh: i64,
+    /// The greatest `maybe` above `stamped`; 0 is none.
+    pub(crate) fresh_maybe: i64,
+    /// There is a `displaced` one.
+    pub(crate) displaced: bool,
+}
+
+impl KeyEntries {
+    /// The clock of our own newest write that is not stamped yet (R2): a `maybe` is one only when the row is gone.
+    pub(crate) fn own_clock(&self, present: bool) -> Option<Hlc> {
+        let clock = if present { self.fresh } else { self.fresh.max(self.fresh_maybe) };
+        Hlc::new(clock).filter(|clock| *clock > Hlc::ZERO)
+    }
+}
+
+/// The keys of `table` in `stretch` that have ids above `floor` of their shard, in the order of their last ids.
+pub(crate) fn entries(
+    session: &Session<'_>,
+    table: &Table,
+    stretch: &Stretch,
+    stamped: i64,
+    floor: impl Fn(Shard) -> i64,
+) -> Result<Vec<(CanonicalKey, Shard, KeyEntries)>, StoreError> {
+    let mut found: HashMap<CanonicalKey, (Shard, KeyEntries)> = HashMap::new();
+    let each = |id, kind: &str, key: Vec<Value>| {
+        let (canonical, shard) = session.place(table, &key);
+        if id > floor(shard) {
+            let (_, entries) = found.entry(canonical).or_insert_with(|| (shard, KeyEntries::default()));
+            entries.add(id, kind, key, stamped);
+        }
+    };
+    each_log_row(session, table, stretch.after, stretch.through, each)?;
+    let mut ordered: Vec<_> =
+        found.into_iter().map(|(key, (shard, entries))| (key, shard, entries)).collect();
+    ordered.sort_unstable_by_key(|(_, _, entries)| entries.last);
+    Ok(ordered)
+}
+
+impl KeyEntries {
+    fn add(&mut self, id: i64, kind: &str, key: Vec<Value>, stamped: i64) {
+        self.key = key;
+        self.last = id;
+        match kind {
+            log_type::DISPLACED => self.displaced = true,
+            _ if id <= stamped => {}
+            log_type::MAYBE => self.fresh_maybe = id,
+            _ => self.fresh = id,
+        }
+    }
+}
+
+/// Calls `each` with id, type and key of the log rows of `table` above `after` up to `through`, in order.
+pub(crate) fn each_log_row(
+    session: &Session<'_>,
+    table: &Table,
+    after: i64,
+    through: i64,
+    mut each: impl FnMut(i64, &str, Vec<Value>),
+) -> Result<(), StoreError> {
+    let mut statement = session.connection.prepare_cached(&table_sql::select_log(table))?;
+    let mut rows = statement.query([after, through])?;
+    while let Some(row) = rows.next()? {
+        let kind = row.get_ref(1)?.as_str().unwrap_or_default();
+        each(row.get(0)?, kind, values_of(row, 2, table.schema.key.len())?);
+    }
+    Ok(())
+}
+
+/// The version that a write of ours with `clock` has. Its base is what was there before our first write that is not
+/// published yet (R5).
+pub(crate) fn own_version(
+    clock: Hlc,
+    own: Origin,
+    present: bool,
+    stored: Option<&RowVersion>,
+    floor: i64,
+) -> RowVersion {
+    let base = match stored {
+        Some(stored) if is_pending(stored, own, floor) => stored.base,
+        Some(stored) => stored.version,
+        None => Version::NONE,
+    };
+    let version = Version { hlc: clock, origin: own, displaced: false };
+    RowVersion { version, tombstone: !present, base }
+}
+
+/// Is the stored version a write of ours that is not published yet? Its clock is then an id of the log above `floor`.
+fn is_pending(stored: &RowVersion, own: Origin, floor: i64) -> bool {
+    stored.version.origin == own && stored.version.hlc.get() > floor
+}
+
+enum Attempt {
+    Read(LogRead),
+    /// The rows are above the limit on bytes: try again with fewer.
+    TooLarge {
+        log_rows: usize,
+    },
+}
+
+/// One attempt at a change set.
+struct ChangeSet<'r, 's> {
+    session: &'r Session<'s>,
+    request: &'r ReadLog,
+    limits: &'r Limits,
+    published: PublishedPositions,
+    stamped: i64,
+    bytes: usize,
+    writers: BTreeMap<Shard, BodyWriter>,
+    read: LogRead,
+}
+
+impl<'r, 's> ChangeSet<'r, 's> {
+    fn new(session: &'r Session<'s>, request: &'r ReadLog, limits: &'r Limits) -> Result<Self, StoreError> {
+        let published = PublishedPositions { settled: request.settled, by_shard: request.published.clone() };
+        Ok(Self {
+            session,
+            request,
+            limits,
+            published,
+            stamped: mark(session.connection, key::STAMPED)?,
+            bytes: 0,
+            writers: BTreeMap::new(),
+            read: LogRead::default(),
+        })
+    }
+
+    /// Reads at most `limit` log rows.
+    fn read(mut self, limit: usize) -> Result<Attempt, StoreError> {
+        let session = self.session;
+        let stretch = Stretch::read(session, self.request.settled.get(), limit)?;
+        if stretch.log_rows == limit {
+            self.read.remaining_rows = count_log_rows(session.connection, stretch.through + 1, i64::MAX)?;
+        }
+        for table in stretch.tables(session) {
+            self.read_table(table, &stretch)?;
+            if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
+                return Ok(Attempt::TooLarge { log_rows: stretch.log_rows });
+            }
+        }
+        self.finish(&stretch).map(Attempt::Read)
+    }
+
+    fn read_table(&mut self, table: &'r Table, stretch: &Stretch) -> Result<(), StoreError> {
+        let session = self.session;
+        let floors = Floors(&self.published);
+        let entries = entries(session, table, stretch, self.stamped, |shard| floors.of(shard))?;
+        let beyond = self.beyond(table, stretch, &entries)?;
+        let mut rows = session.rows(table);
+        for (canonical, shard, entries) in entries {
+            let floor = Floors(&self.published).of(shard);
+            let beyond = beyond.get(&canonical).copied();
+            if let Some(change) = decide(&mut rows, session.own, &entries, floor, beyond)? {
+                self.push(table, shard, &change)?;
+            }
+            if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of the keys have log rows beyond the end of the cut.
+    fn beyond(
+        &self,
+        table: &Table,
+        stretch: &Stretch,
+        entries: &[(CanonicalKey, Shard, KeyEntries)],
+    ) -> Result<HashMap<CanonicalKey, Beyond>, StoreError> {
+        let mut beyond = HashMap::new();
+        if self.read.remaining_rows == 0 {
+            return Ok(beyond);
+        }
+        let keys: BTreeSet<&CanonicalKey> = entries.iter().map(|(key, _, _)| key).collect();
+        each_log_row(self.session, table, stretch.through, i64::MAX, |_, kind, key| {
+            let canonical = CanonicalKey::of(&table.schema, &key);
+            if keys.contains(&canonical) {
+                let found = if kind == log_type::MAYBE { Beyond::Maybe } else { Beyond::Change };
+                let known = beyond.entry(canonical).or_insert(found);
+                *known = (*known).max(found);
+            }
+        })?;
+        Ok(beyond)
+    }
+
+    fn push(&mut self, table: &Table, shard: Shard, change: &RowChange) -> Result<(), StoreError> {
+        let size = size_of(change);
+        if size > ROW_SIZE_MAX {
+            self.read.too_large.push((table.schema.name.clone(), size));
+            return Ok(());
+        }
+        let compress = self.request.compress;
+        let writer = self.writers.entry(shard).or_insert_with(|| BodyWriter::new(compress));
+        match writer.push(&table.schema, table.fingerprint, change) {
+            Ok(()) => self.bytes += size,
+            Err(EncodeError::RowTooLarge { size, .. }) => {
+                self.read.too_large.push((table.schema.name.clone(), size));
+            }
+            Err(error) => return Err(encoding(&error)),
+        }
+        if writer.raw_size() >= self.limits.body_size {
+            self.close(shard)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, shard: Shard) -> Result<(), StoreError> {
+        if let Some(writer) = self.writers.remove(&shard).filter(|writer| writer.rows() > 0) {
+            let body: EncodedBody = writer.finish().map_err(|error| encoding(&error))?;
+            self.read.groups.entry(shard).or_default().push(body);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, stretch: &Stretch) -> Result<LogRead, StoreError> {
+        let open: Vec<_> = self.writers.keys().copied().collect();
+        for shard in open {
+            self.close(shard)?;
+        }
+        self.read.through = LogPosition::new(stretch.through).unwrap_or_default();
+        self.read.log_rows = stretch.log_rows as u64;
+        Ok(self.read)
+    }
+}
+
+/// What stands in the log beyond the end of a cut, for a key within it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Beyond {
+    Maybe,
+    Change,
+}
+
+impl Beyond {
+    /// Is the key left to the next change set? A `maybe` alone says nothing of a row that is there.
+    fn leaves_out(self, present: bool) -> bool {
+        self == Self::Change || !present
+    }
+}
+
+/// R3: what of a key is published, if anything. Never an image with a version that is not the key's newest in this
+/// snapshot.
+fn decide(
+    rows: &mut TableRows<'_>,
+    own: Origin,
+    entries: &KeyEntries,
+    floor: i64,
+    beyond: Option<Beyond>,
+) -> Result<Option<RowChange>, StoreError> {
+    let image = rows.row(&entries.key)?;
+    let present = image.is_some();
+    if beyond.is_some_and(|beyond| beyond.leaves_out(present)) {
+        return Ok(None);
+    }
+    let stored = rows.version(&entries.key)?;
+    let fresh =
+        entries.own_clock(present).map(|clock| own_version(clock, own, present, stored.as_ref(), floor));
+    let newer = |fresh: &RowVersion| stored.is_none_or(|stored| fresh.version > stored.version);
+    let published = match fresh.filter(newer) {
+        Some(fresh) => Some(fresh),
+        // Everything of ours on this key is stamped: the stored version alone decides.
+        None => stored.filter(|stored| {
+            is_pending(stored, own, floor) || (entries.displaced && stored.version.displaced)
+        }),
+    };
+    Ok(published.and_then(|version| change(version, image, &entries.key)))
+}
+
+fn change(version: RowVersion, image: Option<Vec<Value>>, key: &[Value]) -> Option<RowChange> {
+    let content = match image {
+        _ if version.tombstone => RowContent::Delete(key.to_vec()),
+        Some(values) => RowContent::Upsert(values),
+        // The row went without a log row: there is no image that this version could have.
+        None => return None,
+    };
+    Some(RowChange { version, content })
+}
+
+fn size_of(change: &RowChange) -> usize {
+    match &change.content {
+        RowContent::Upsert(values) | RowContent::Delete(values) => values.iter().map(Value::size).sum(),
+    }
+}
+
+fn encoding(error: &EncodeError) -> StoreError {
+    StoreError::new(StoreErrorKind::Sqlite, format!("a row cannot be encoded: {error}"))
+}

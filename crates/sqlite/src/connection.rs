@@ -1,0 +1,130 @@
+//! Opening the application's database: never making it, never changing how the application uses it.
+//!
+//! The file is never opened by path outside of SQLite: closing such a descriptor would drop the POSIX locks of every
+//! SQLite connection in this process. What can be learnt without SQLite comes from `stat` alone.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{StoreError, StoreErrorKind};
+
+/// How long a request waits for the application's lock before it answers "busy": the application goes first, and
+/// whoever asked tries again.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
+/// The same while opening, when there is nobody who would try again.
+const BUSY_TIMEOUT_OPENING: Duration = Duration::from_secs(5);
+/// Page cache, in KiB (negative: SQLite's own convention). Resident memory at rest is to stay below 40 MB.
+const CACHE_SIZE: i64 = -8_000;
+
+/// Opens the database at `path` for reading and writing; it must exist.
+pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let path = look(path)?;
+    let connection = open_with(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let usable = opened(&connection).and_then(|()| writable(&connection));
+    usable.map_err(|error| cannot_write(error).at(path.display()))?;
+    Ok(connection)
+}
+
+/// Opening is over: from now on the application goes first.
+pub(crate) fn settle(connection: &Connection) -> Result<(), StoreError> {
+    Ok(connection.busy_timeout(BUSY_TIMEOUT)?)
+}
+
+/// Opens the database at `path` for reading only; it must exist.
+pub(crate) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    let path = look(path)?;
+    let connection = open_with(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    opened(&connection).map_err(|error| cannot_write(error).at(path.display()))?;
+    Ok(connection)
+}
+
+/// What `stat` tells of `path`: the path made absolute (`file:` at its front would be a URI to SQLite).
+fn look(path: &Path) -> Result<PathBuf, StoreError> {
+    let error = |kind, what: String| StoreError::new(kind, format!("{}: {what}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound => error(StoreErrorKind::Missing, "no such file".to_owned())
+            .hint("check db_path; harmonylite never makes the database, the application does"),
+        _ => error(StoreErrorKind::Unreadable, cause.to_string())
+            .hint("the user that runs harmonylite must be able to reach the database file"),
+    })?;
+    if !metadata.is_file() {
+        return Err(error(StoreErrorKind::NotADatabase, "not a regular file".to_owned())
+            .hint("db_path must name the application's sqlite database file"));
+    }
+    std::path::absolute(path).map_err(|cause| error(StoreErrorKind::Unreadable, cause.to_string()))
+}
+
+fn open_with(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(|error| StoreError::from(error).at(path.display()))
+}
+
+/// Settings, then the first look into the file.
+fn opened(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY_TIMEOUT_OPENING)?;
+    let read = configure(connection).and_then(|()| first_read(connection));
+    read.map_err(|error| if error.is_busy() { exclusive() } else { error })
+}
+
+/// Settings of this connection alone; nothing of it is stored in the file.
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    // What the applier writes must not be captured again, nor fire the application's triggers.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    // The bundled SQLite has them on; cascades of the origin arrive as changes of their own.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
+    connection.pragma_update(None, "cache_size", CACHE_SIZE)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Renaming a table of ours must not fail over a view of the application that does not resolve here.
+    connection.pragma_update(None, "legacy_alter_table", true)?;
+    Ok(())
+}
+
+fn first_read(connection: &Connection) -> Result<(), StoreError> {
+    connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+    Ok(())
+}
+
+/// Even readers were shut out for the whole time.
+fn exclusive() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Exclusive,
+        format!(
+            "another process holds the database for itself (waited {} s)",
+            BUSY_TIMEOUT_OPENING.as_secs()
+        ),
+    )
+    .hint("the application must not use `pragma locking_mode = exclusive` beside harmonylite")
+}
+
+/// Can we write? A write that is rolled back shows it: a rollback journal would be made in the directory.
+fn writable(connection: &Connection) -> Result<(), StoreError> {
+    let wal = journal_mode_is_wal(connection)?;
+    // In WAL mode NORMAL may lose the last commits in a power loss, but then positions and rows together, which is
+    // recognised at start (R9). With a rollback journal NORMAL could damage the file.
+    connection.pragma_update(None, "synchronous", if wal { "NORMAL" } else { "FULL" })?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let version = connection.query_row("PRAGMA main.user_version", [], |row| row.get::<_, i64>(0));
+    let written = version.and_then(|version| connection.pragma_update(Some("main"), "user_version", version));
+    let rolled_back = connection.execute_batch("ROLLBACK");
+    written?;
+    Ok(rolled_back?)
+}
+
+/// The database is open: what cannot be opened now is a journal or the shared memory beside it.
+fn cannot_write(error: StoreError) -> StoreError {
+    match error.kind {
+        StoreErrorKind::Unreadable => StoreError::new(StoreErrorKind::ReadOnly, error.message)
+            .hint("the user that runs harmonylite must be able to write the database file and its directory"),
+        _ => error,
+    }
+}
+
+fn journal_mode_is_wal(connection: &Connection) -> Result<bool, StoreError> {
+    let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    Ok(mode.eq_ignore_ascii_case("wal"))
+}

@@ -1,0 +1,103 @@
+//! What rides along with applies or, when there are none, has a commit of its own now and then: stamping, saving
+//! positions, trimming the log (R4, R6).
+
+use harmonylite_core::effect::{Housekeep, PublishedPositions};
+use harmonylite_core::input::Housekept;
+use rusqlite::OptionalExtension as _;
+
+use crate::Store;
+use crate::catalog::Table;
+use crate::checkpoint::{
+    count_log_rows, log_end, mark, moved_checkpoints, published, raise_observed, save_checkpoint,
+    save_published,
+};
+use crate::error::StoreError;
+use crate::meta::{CHANGE_LOG_GLOBAL, key};
+use crate::session::Session;
+use crate::stamp::stamp;
+use crate::table_sql;
+
+impl Store {
+    /// Saves what is published and consumed, stamps and trims a bounded number of log rows, in one commit. With
+    /// nothing to do there is no commit and no lock.
+    ///
+    /// While the schema is another than the one that was read, the log is left alone: only positions are saved.
+    pub fn housekeep(&mut self, request: &Housekeep) -> Result<Housekept, StoreError> {
+        if !self.housekeeping_is_due(request)? {
+            return Ok(Housekept::default());
+        }
+        let transaction = self.begin_write()?;
+        save_published(&transaction, &request.published)?;
+        for (source, checkpoint) in moved_checkpoints(&transaction, &request.checkpoints)? {
+            save_checkpoint(&transaction, source, checkpoint, 0)?;
+        }
+        let mut done = Housekept::default();
+        if !self.schema_differs()? {
+            let session = Session::new(self);
+            done = tend_log(&session, &request.published, self.limits.housekeeping_rows)?;
+        }
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    fn housekeeping_is_due(&self, request: &Housekeep) -> Result<bool, StoreError> {
+        let snapshot = self.begin_read()?;
+        let saved = published(&snapshot)?;
+        let ahead = |(shard, through)| saved.by_shard.get(shard).is_none_or(|saved| saved < through);
+        if request.published.settled > saved.settled || request.published.by_shard.iter().any(ahead) {
+            return Ok(true);
+        }
+        if !moved_checkpoints(&snapshot, &request.checkpoints)?.is_empty() {
+            return Ok(true);
+        }
+        let end = log_end(&snapshot)?;
+        let stamped = mark(&snapshot, key::STAMPED)?;
+        let unstamped = self.options.publish && end > stamped;
+        let trimmable = count_log_rows(&snapshot, 0, stamped.min(saved.settled.get()))? > 0;
+        Ok(!self.schema_differs()? && (unstamped || trimmable))
+    }
+}
+
+fn tend_log(
+    session: &Session<'_>,
+    published: &PublishedPositions,
+    limit: usize,
+) -> Result<Housekept, StoreError> {
+    let stamped = if session.publish { stamp(session, published, limit)? } else { 0 };
+    let trimmed = trim(session, limit)?;
+    let settled = mark(session.connection, key::SETTLED)?;
+    let remaining_rows = count_log_rows(session.connection, 0, settled)?;
+    Ok(Housekept { stamped: stamped as u64, trimmed, remaining_rows })
+}
+
+/// Deletes at most `limit` log rows that are published on every shard and stamped, oldest first; gives how many.
+pub(crate) fn trim(session: &Session<'_>, limit: usize) -> Result<u64, StoreError> {
+    let connection = session.connection;
+    let bound = mark(connection, key::STAMPED)?.min(mark(connection, key::SETTLED)?);
+    let sql = format!(
+        "SELECT max(id) FROM (SELECT id FROM main.{CHANGE_LOG_GLOBAL} WHERE id <= ?1 ORDER BY id LIMIT ?2)"
+    );
+    let limit_integer = i64::try_from(limit).unwrap_or(i64::MAX);
+    let cut: Option<i64> = connection
+        .prepare_cached(&sql)?
+        .query_row([bound, limit_integer], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let Some(cut) = cut else { return Ok(0) };
+    for table in logged_tables(session, cut)? {
+        connection.prepare_cached(&table_sql::trim_log(table))?.execute([cut])?;
+    }
+    let sql = format!("DELETE FROM main.{CHANGE_LOG_GLOBAL} WHERE id <= ?1");
+    let trimmed = connection.prepare_cached(&sql)?.execute([cut])?;
+    // A later id must never be below one that is gone.
+    raise_observed(connection, cut)?;
+    Ok(trimmed as u64)
+}
+
+/// The replicated tables that have log rows up to `cut`.
+fn logged_tables<'s>(session: &Session<'s>, cut: i64) -> Result<Vec<&'s Table>, StoreError> {
+    let sql = format!("SELECT DISTINCT table_name FROM main.{CHANGE_LOG_GLOBAL} WHERE id <= ?1");
+    let mut statement = session.connection.prepare_cached(&sql)?;
+    let names = statement.query_map([cut], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.iter().filter_map(|name| session.catalog.tables.get(name)).map(AsRef::as_ref).collect())
+}

@@ -1,0 +1,215 @@
+//! Lives of a database (R9): recognising that it is an older copy of itself, and starting a new life.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use harmonylite_core::codec::decode_body;
+use harmonylite_core::conflict::RowVersion;
+use harmonylite_core::effect::{PublishedPositions, ReceivedGroup};
+use harmonylite_core::input::StoreState;
+use harmonylite_core::model::{CanonicalKey, Incarnation, NodeId, Origin, Value};
+use rusqlite::params;
+
+use crate::Store;
+use crate::apply::Incoming;
+use crate::catalog::Table;
+use crate::change_log::{Stretch, each_log_row};
+use crate::checkpoint::{Floors, log_end, mark, observed, published, raise_observed, set_position};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::meta::{self, CHANGE_LOG_GLOBAL, PUBLISHED, key};
+use crate::session::Session;
+use crate::stamp::stamp;
+use crate::table_sql;
+
+impl Store {
+    /// Compares own frames found in an own stream with the database. `Some` is why the database must be an older copy
+    /// of itself: the stream has what it does not.
+    ///
+    /// Frames of other origins do not matter here; a row that cannot be read is an error.
+    pub fn inspect_own_frames(
+        &mut self,
+        groups: &[Arc<ReceivedGroup>],
+    ) -> Result<Option<String>, StoreError> {
+        let snapshot = self.begin_read()?;
+        self.require_schema()?;
+        let session = Session::new(self);
+        let own: Vec<_> =
+            groups.iter().map(Arc::as_ref).filter(|group| group.origin == self.origin).collect();
+        if let Some(reason) = beyond_the_log(&session, &own)? {
+            return Ok(Some(reason));
+        }
+        let rows = own_rows(&session, &own, mark(&snapshot, key::STAMPED)?)?;
+        for (name, rows) in rows {
+            let Some(table) = session.catalog.tables.get(name.as_str()) else {
+                return Ok(Some(format!(
+                    "an own frame has rows of table {name:?}, which is not replicated here"
+                )));
+            };
+            if let Some(reason) = rows_that_differ(&session, table, &rows)? {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Starts a new life: from now on we write under a new origin. The old one is a dead node whose frames peers and its
+    /// own stream serve, also to us. What of it was not sent keeps its clock, gets the new origin, and is published
+    /// by us.
+    pub fn mint_incarnation(&mut self, incarnation: Incarnation) -> Result<StoreState, StoreError> {
+        let node = NodeId::new(self.origin.raw_node())
+            .ok_or_else(|| StoreError::new(StoreErrorKind::Damaged, "the database has no node id"))?;
+        let origin = Origin::new(node, incarnation);
+        let transaction = self.begin_write()?;
+        self.require_schema()?;
+        let session = Session::new(self);
+        let number = session.origins.number(origin)?;
+        begin_life(&session, self.origin_index, origin)?;
+        let own = [(key::ORIGIN, number), (key::INCARNATION, incarnation.get().cast_signed())];
+        for (name, value) in own {
+            meta::write_integer(&transaction, name, value)?;
+        }
+        drop(session);
+        transaction.commit()?;
+        (self.origin, self.origin_index) = (origin, number);
+        self.state()
+    }
+}
+
+/// (2) of R9: a group that reaches beyond everything that we know to have written.
+fn beyond_the_log(session: &Session<'_>, own: &[&ReceivedGroup]) -> Result<Option<String>, StoreError> {
+    let published = published(session.connection)?;
+    let known = observed(session.connection)?;
+    for group in own {
+        let through = group.through.get();
+        let saved = Floors(&published).of(group.shard);
+        if through > known.max(saved) && !is_log_row(session, through)? {
+            return Ok(Some(format!(
+                "an own frame on shard {} reaches to {through}, which is not in the change log",
+                group.shard
+            )));
+        }
+    }
+    Ok(None)
+}
+
+fn is_log_row(session: &Session<'_>, id: i64) -> Result<bool, StoreError> {
+    let sql = format!("SELECT 1 FROM main.{CHANGE_LOG_GLOBAL} WHERE id = ?1");
+    Ok(session.connection.prepare_cached(&sql)?.exists([id])?)
+}
+
+/// Rows of our origin in own frames, with clocks above `stamped`, by table.
+fn own_rows(
+    session: &Session<'_>,
+    own: &[&ReceivedGroup],
+    stamped: i64,
+) -> Result<BTreeMap<String, Vec<Incoming>>, StoreError> {
+    let mut by_table: BTreeMap<String, Vec<Incoming>> = BTreeMap::new();
+    for body in own.iter().flat_map(|group| &group.bodies) {
+        let body = decode_body(&body.bytes, body.compressed, body.raw_size)
+            .map_err(|error| unreadable(&error.to_string()))?;
+        for changes in body.tables {
+            let name = changes.table.clone();
+            let rows = by_table.entry(name.clone()).or_default();
+            let Some(table) = session.catalog.tables.get(&name) else { continue };
+            let incoming = Incoming::of_section(table, changes).map_err(|reason| unreadable(&reason))?;
+            let ours = |version: &RowVersion| {
+                let version = version.version;
+                version.origin == session.own && !version.displaced && version.hlc.get() > stamped
+            };
+            rows.extend(incoming.into_iter().filter(|row| ours(&row.version)));
+        }
+    }
+    Ok(by_table)
+}
+
+fn unreadable(reason: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Sqlite, format!("an own frame cannot be read: {reason}"))
+}
+
+/// (1) of R9: a row whose id is not in our log under its key, or is the key's last one there and yet has another image.
+fn rows_that_differ(
+    session: &Session<'_>,
+    table: &Table,
+    rows: &[Incoming],
+) -> Result<Option<String>, StoreError> {
+    let Some(oldest) = rows.iter().map(|row| row.version.version.hlc.get()).min() else { return Ok(None) };
+    let canonical = |key: &[Value]| CanonicalKey::of(&table.schema, key);
+    let mut logged: HashMap<CanonicalKey, Vec<i64>> =
+        rows.iter().map(|row| (canonical(&row.key), Vec::new())).collect();
+    each_log_row(session, table, oldest - 1, i64::MAX, |id, _, key| {
+        if let Some(ids) = logged.get_mut(&canonical(&key)) {
+            ids.push(id);
+        }
+    })?;
+    let mut stored = session.rows(table);
+    for row in rows {
+        let id = row.version.version.hlc.get();
+        let ids = logged.get(&canonical(&row.key)).map_or(&[][..], Vec::as_slice);
+        let name = &table.schema.name;
+        if !ids.contains(&id) {
+            return Ok(Some(format!(
+                "an own frame has a row of table {name:?} at {id} that is not in the log"
+            )));
+        }
+        if ids.last() == Some(&id) && stored.row(&row.key)? != row.values {
+            return Ok(Some(format!("an own frame has another image of a row of table {name:?} at {id}")));
+        }
+    }
+    Ok(None)
+}
+
+/// Hands what is not sent to `origin`, and leaves the old origin where its frames end.
+fn begin_life(session: &Session<'_>, old: i64, origin: Origin) -> Result<(), StoreError> {
+    let connection = session.connection;
+    let sent = published(connection)?;
+    stamp(session, &sent, usize::MAX)?;
+    let stretch = Stretch::read(session, 0, usize::MAX)?;
+    for table in stretch.tables(session) {
+        hand_over(session, table, &sent, origin)?;
+    }
+    for (shard, through) in &sent.by_shard {
+        set_position(connection, old, *shard, *through)?;
+    }
+    connection.execute(&format!("DELETE FROM main.{PUBLISHED}"), [])?;
+    raise_observed(connection, log_end(connection)?)
+}
+
+/// The log rows of `table` that are sent go, the versions that are not change hands.
+fn hand_over(
+    session: &Session<'_>,
+    table: &Table,
+    sent: &PublishedPositions,
+    origin: Origin,
+) -> Result<(), StoreError> {
+    let mut unsent: BTreeMap<CanonicalKey, Vec<Value>> = BTreeMap::new();
+    let mut gone = Vec::new();
+    each_log_row(session, table, 0, i64::MAX, |id, _, key| {
+        let (canonical, shard) = session.place(table, &key);
+        if id > Floors(sent).of(shard) {
+            unsent.insert(canonical, key);
+        } else {
+            gone.push(id);
+        }
+    })?;
+    let mut rows = session.rows(table);
+    for (canonical, key) in unsent {
+        let floor = Floors(sent).of(canonical.shard(&table.schema.name, session.shards));
+        let Some(mut stored) = rows.version(&key)? else { continue };
+        let version = &mut stored.version;
+        if version.origin == session.own && !version.displaced && version.hlc.get() > floor {
+            version.origin = origin;
+            rows.set_version(&key, &stored)?;
+        }
+    }
+    for id in gone {
+        forget(session, table, id)?;
+    }
+    Ok(())
+}
+
+fn forget(session: &Session<'_>, table: &Table, id: i64) -> Result<(), StoreError> {
+    let sql = format!("DELETE FROM main.{CHANGE_LOG_GLOBAL} WHERE id = ?1");
+    session.connection.prepare_cached(&sql)?.execute(params![id])?;
+    session.connection.prepare_cached(&table_sql::forget_log_row(table))?.execute(params![id])?;
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! The only SQL of HarmonyLite: capture by triggers, the change log, apply.
+//!
+//! Blocking, and the one owner of the connection that writes. Knows nothing of networks or tasks: requests and answers
+//! are the plain data of `harmonylite-core`.
+
+mod apply;
+mod baseline;
+mod capture;
+mod catalog;
+mod change_log;
+mod checkpoint;
+mod cleanup;
+mod conflict_log;
+mod connection;
+mod dead_letter;
+mod error;
+mod housekeeping;
+mod identifier;
+mod incarnation;
+mod introspect;
+mod limits;
+mod lock;
+mod meta;
+mod origin;
+mod row_version;
+mod session;
+mod stamp;
+mod store;
+mod table_sql;
+mod value;
+
+pub use change_log::LogReadOutcome;
+pub use cleanup::{Removed, cleanup, detach};
+pub use error::{StoreError, StoreErrorKind};
+pub use limits::Limits;
+pub use lock::LockFile;
+pub use store::{ClockSql, OpenOptions, Store, plan};

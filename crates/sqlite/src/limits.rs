@@ -1,0 +1,27 @@
+//! How much one request does at most. The product uses the core's limits; the simulator and tests lower them.
+
+use harmonylite_core::limits;
+
+/// Bounds of one change set and of one commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Log rows of a change set above which it is closed early (G4).
+    pub group_rows: usize,
+    /// Bytes of its rows above which it is closed early (G4).
+    pub group_bytes: usize,
+    /// Bytes of a body, before compression, at which it is closed.
+    pub body_size: usize,
+    /// Log rows that one commit stamps or trims.
+    pub housekeeping_rows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            group_rows: limits::GROUP_ROWS_MAX,
+            group_bytes: limits::GROUP_BYTES_MAX,
+            body_size: limits::BODY_SIZE_TARGET,
+            housekeeping_rows: limits::HOUSEKEEPING_ROWS,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Stamping: giving our own changes their row versions, from the log rows that the triggers left (R2, R3, R5).
+//!
+//! Publishing does not wait for it (it writes nothing); an apply does, because what comes in is compared with row
+//! versions. A stretch may end in the middle of a key's entries: until the rest is stamped too, readers see the later
+//! entries as fresh ones and give the row their version, so the older one is never sent with a newer image.
+
+use harmonylite_core::effect::PublishedPositions;
+
+use crate::catalog::Table;
+use crate::change_log::{KeyEntries, Stretch, entries, own_version};
+use crate::checkpoint::{Floors, mark};
+use crate::error::StoreError;
+use crate::meta::{self, key};
+use crate::row_version::TableRows;
+use crate::session::Session;
+
+/// Stamps the first `limit` log rows that are not; gives how many there were. Fewer than `limit`: none are left.
+pub(crate) fn stamp(
+    session: &Session<'_>,
+    published: &PublishedPositions,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let stamped = mark(session.connection, key::STAMPED)?;
+    let stretch = Stretch::read(session, stamped, limit)?;
+    if stretch.log_rows == 0 {
+        return Ok(0);
+    }
+    for table in stretch.tables(session) {
+        stamp_table(session, table, &stretch, &Floors(published))?;
+    }
+    meta::write_integer(session.connection, key::STAMPED, stretch.through)?;
+    Ok(stretch.log_rows)
+}
+
+fn stamp_table(
+    session: &Session<'_>,
+    table: &Table,
+    stretch: &Stretch,
+    floors: &Floors<'_>,
+) -> Result<(), StoreError> {
+    let mut rows = session.rows(table);
+    for (_, shard, entries) in entries(session, table, stretch, stretch.after, |_| 0)? {
+        stamp_key(session, &mut rows, &entries, floors.of(shard))?;
+    }
+    Ok(())
+}
+
+fn stamp_key(
+    session: &Session<'_>,
+    rows: &mut TableRows<'_>,
+    entries: &KeyEntries,
+    floor: i64,
+) -> Result<(), StoreError> {
+    let present = rows.exists(&entries.key)?;
+    let Some(clock) = entries.own_clock(present) else { return Ok(()) };
+    let stored = rows.version(&entries.key)?;
+    let version = own_version(clock, session.own, present, stored.as_ref(), floor);
+    if stored.is_none_or(|stored| stored.version < version.version) {
+        rows.set_version(&entries.key, &version)?;
+    }
+    Ok(())
+}

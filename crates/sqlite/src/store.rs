@@ -1,0 +1,294 @@
+//! The store: one application database, opened, ours in it, and the connection that writes.
+
+use std::path::{Path, PathBuf};
+
+use harmonylite_core::input::SchemaRead;
+use harmonylite_core::model::{Incarnation, NodeId, Origin};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::baseline;
+use crate::capture::{self, Repaired, Survey};
+use crate::catalog::Catalog;
+use crate::connection;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::identifier::quote;
+use crate::limits::Limits;
+use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
+
+/// An SQL expression for the wall clock, in milliseconds since the Unix epoch.
+///
+/// It runs inside the application's connection: built-in functions of SQLite 3.35 only, and never NULL. A simulator
+/// puts its own there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClockSql(String);
+
+impl ClockSql {
+    /// The expression `sql`.
+    #[must_use]
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self(sql.into())
+    }
+}
+
+impl Default for ClockSql {
+    /// 2440587.5 is the Julian day of the epoch; `unixepoch('subsec')` would need SQLite 3.42.
+    fn default() -> Self {
+        Self::new("CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)")
+    }
+}
+
+/// What a store is opened with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenOptions {
+    /// Who we are: the database must be ours, or untouched.
+    pub node_id: NodeId,
+    /// Random; used only when our tables are first made.
+    pub fresh_incarnation: Incarnation,
+    /// The number of shards, at least 1: the one that the published positions belong to.
+    pub shards: u16,
+    /// Local rows are stamped and published; when false, remote ones always win.
+    pub publish: bool,
+    /// The clock of the triggers.
+    pub clock: ClockSql,
+}
+
+/// The application's database with our tables and triggers in it.
+#[derive(Debug)]
+pub struct Store {
+    /// The connection that writes; triggers and foreign keys are off.
+    pub(crate) connection: Connection,
+    /// What is replicated, as of the last look.
+    pub(crate) catalog: Catalog,
+    /// As given to [`Store::open`].
+    pub(crate) options: OpenOptions,
+    /// Who we are in this life of the database (R9).
+    pub(crate) origin: Origin,
+    /// The number of `origin` in the origin table.
+    pub(crate) origin_index: i64,
+    /// How much one request does at most.
+    pub(crate) limits: Limits,
+    /// `PRAGMA data_version` as the last apply saw it.
+    pub(crate) data_version: Option<i64>,
+    path: PathBuf,
+    /// Of the repair that opening did.
+    opened: Repaired,
+}
+
+impl Store {
+    /// Opens the database at `path`, which must exist, makes what is missing of ours, and writes nothing when nothing
+    /// is. Waits a few seconds for the application's lock.
+    ///
+    /// The caller holds the [`LockFile`](crate::LockFile) of the database.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, StoreError> {
+        let mut connection = connection::open(path)?;
+        let prepared = prepare(&mut connection, options).map_err(|error| error.at(path.display()))?;
+        connection::settle(&connection)?;
+        let identity = prepared.identity;
+        Ok(Self {
+            connection,
+            catalog: prepared.catalog,
+            options: options.clone(),
+            origin: identity.origin,
+            origin_index: identity.index,
+            limits: Limits::default(),
+            data_version: None,
+            path: path.to_owned(),
+            opened: prepared.repaired,
+        })
+    }
+
+    /// From now on requests are bounded by `limits`.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// The database file, as given to [`Store::open`].
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The schema as opening found it, and what opening had to mend.
+    #[must_use]
+    pub fn opened_schema(&self) -> SchemaRead {
+        schema_read(&self.catalog, &self.opened)
+    }
+
+    /// Reads the schema again, and mends triggers and tables of ours that do not fit it. Writes only then.
+    pub fn read_schema(&mut self) -> Result<SchemaRead, StoreError> {
+        let (catalog, repaired) = mend(&mut self.connection, &self.options)?;
+        self.catalog = catalog;
+        Ok(schema_read(&self.catalog, &repaired))
+    }
+
+    /// `PRAGMA data_version`: another number after somebody else committed.
+    pub fn data_version(&self) -> Result<i64, StoreError> {
+        Ok(self.connection.query_row("PRAGMA main.data_version", [], |row| row.get(0))?)
+    }
+
+    /// The version of the SQLite library inside.
+    #[must_use]
+    pub fn sqlite_version() -> &'static str {
+        rusqlite::version()
+    }
+}
+
+/// What would be replicated and what would be refused. Reads only.
+pub fn plan(path: &Path) -> Result<SchemaRead, StoreError> {
+    let mut connection = connection::open_read_only(path)?;
+    let catalog = read_plan(&mut connection).map_err(|error| error.at(path.display()))?;
+    Ok(schema_read(&catalog, &Repaired::default()))
+}
+
+fn read_plan(connection: &mut Connection) -> Result<Catalog, StoreError> {
+    let transaction = connection.transaction()?;
+    let survey = Survey::read(&transaction, &ClockSql::default().0)?;
+    survey.own.check(&transaction)?;
+    Ok(survey.catalog)
+}
+
+fn schema_read(catalog: &Catalog, repaired: &Repaired) -> SchemaRead {
+    SchemaRead {
+        tables: catalog.reports.clone(),
+        repaired: repaired.objects,
+        uncaptured: repaired.uncaptured.clone(),
+        dropped: repaired.dropped.clone(),
+    }
+}
+
+/// Who the database belongs to.
+struct Identity {
+    origin: Origin,
+    index: i64,
+}
+
+struct Prepared {
+    identity: Identity,
+    catalog: Catalog,
+    repaired: Repaired,
+}
+
+/// Transactions that read before they write, tried before one that shuts writers out from its start: what is read (a
+/// digest of every row) may take long, and meanwhile the application goes on.
+const OPTIMISTIC_ATTEMPTS: u32 = 3;
+
+fn prepare(connection: &mut Connection, options: &OpenOptions) -> Result<Prepared, StoreError> {
+    for _ in 0..OPTIMISTIC_ATTEMPTS {
+        match prepare_in(connection.transaction()?, options) {
+            Err(error) if error.is_busy() => {}
+            done => return done,
+        }
+    }
+    prepare_in(connection.transaction_with_behavior(TransactionBehavior::Immediate)?, options)
+}
+
+fn prepare_in(transaction: Transaction<'_>, options: &OpenOptions) -> Result<Prepared, StoreError> {
+    let survey = Survey::read(&transaction, &options.clock.0)?;
+    survey.own.check(&transaction)?;
+    let first = survey.own.is_empty();
+    if !first {
+        check_identity(&transaction, options)?;
+    }
+    let mut repaired = Repaired::default();
+    if !survey.is_right() {
+        repaired = capture::repair(&transaction, &survey)?;
+    }
+    if first {
+        mint(&transaction, options)?;
+        baseline::record(&transaction, &survey.catalog)?;
+    }
+    let prepared = Prepared {
+        identity: read_identity(&transaction)?,
+        catalog: current(&transaction, survey)?,
+        repaired,
+    };
+    transaction.commit()?;
+    Ok(prepared)
+}
+
+fn mend(connection: &mut Connection, options: &OpenOptions) -> Result<(Catalog, Repaired), StoreError> {
+    let reading = connection.transaction()?;
+    let survey = Survey::read(&reading, &options.clock.0)?;
+    survey.own.check(&reading)?;
+    if survey.is_right() {
+        return Ok((survey.catalog, Repaired::default()));
+    }
+    drop(reading);
+    let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let survey = Survey::read(&writing, &options.clock.0)?;
+    survey.own.check(&writing)?;
+    let repaired = capture::repair(&writing, &survey)?;
+    let catalog = current(&writing, survey)?;
+    writing.commit()?;
+    Ok((catalog, repaired))
+}
+
+/// The catalog of `survey`, at the schema version that our own changes lead to.
+fn current(connection: &Connection, survey: Survey) -> Result<Catalog, StoreError> {
+    Ok(Catalog { schema_version: crate::introspect::schema_version(connection)?, ..survey.catalog })
+}
+
+/// Who we are from now on, and where everything starts.
+fn mint(connection: &Connection, options: &OpenOptions) -> Result<(), StoreError> {
+    let node_id = options.node_id.get().cast_signed();
+    let incarnation = options.fresh_incarnation.get().cast_signed();
+    let insert = format!("INSERT INTO main.{}(id, node_id, incarnation) VALUES(1, ?1, ?2)", quote(ORIGIN));
+    connection.execute(&insert, [node_id, incarnation])?;
+    let values = [
+        (key::FORMAT_VERSION, FORMAT_VERSION),
+        (key::NODE_ID, node_id),
+        (key::INCARNATION, incarnation),
+        (key::ORIGIN, 1),
+        (key::STAMPED, 0),
+        (key::SETTLED, 0),
+        (key::SHARDS, i64::from(options.shards)),
+    ];
+    for (name, value) in values {
+        meta::write_integer(connection, name, value)?;
+    }
+    Ok(())
+}
+
+fn check_identity(connection: &Connection, options: &OpenOptions) -> Result<(), StoreError> {
+    let format = required(connection, key::FORMAT_VERSION)?;
+    if format > FORMAT_VERSION {
+        let message = format!(
+            "the database's harmonylite tables have format {format}; this one knows {FORMAT_VERSION}"
+        );
+        return Err(
+            StoreError::new(StoreErrorKind::NewerFormat, message).hint("upgrade harmonylite on this node")
+        );
+    }
+    let node_id = required(connection, key::NODE_ID)?;
+    if node_id != options.node_id.get().cast_signed() {
+        let message = format!("the database belongs to node {node_id}, not to node {}", options.node_id);
+        return Err(StoreError::new(StoreErrorKind::WrongNodeId, message).hint(
+            "set node_id to that of the database; if it is a copy of another node's database, run \
+             `harmonylite cleanup` on the copy first",
+        ));
+    }
+    let shards = required(connection, key::SHARDS)?;
+    if shards != i64::from(options.shards) {
+        let message = format!("the database was published in {shards} shards, not in {}", options.shards);
+        return Err(StoreError::new(StoreErrorKind::OtherShards, message)
+            .hint("set replication_log.shards back; it must be the same on all nodes and for ever"));
+    }
+    Ok(())
+}
+
+fn read_identity(connection: &Connection) -> Result<Identity, StoreError> {
+    let number = |name| required(connection, name).map(i64::cast_unsigned);
+    let (node_id, incarnation) = (number(key::NODE_ID)?, number(key::INCARNATION)?);
+    let ids = NodeId::new(node_id).zip(Incarnation::new(incarnation));
+    let (node_id, incarnation) = ids.ok_or_else(|| damaged("node id or incarnation is out of range"))?;
+    Ok(Identity { origin: Origin::new(node_id, incarnation), index: required(connection, key::ORIGIN)? })
+}
+
+fn required(connection: &Connection, name: &str) -> Result<i64, StoreError> {
+    meta::read_integer(connection, name)?.ok_or_else(|| damaged(&format!("{name} is missing")))
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Damaged, format!("{}: {what}", meta::META))
+        .hint("run `harmonylite cleanup` to remove our tables, then start again")
+}

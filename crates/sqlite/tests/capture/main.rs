@@ -1,0 +1,11 @@
+//! Capture on real database files: what the application does, and what stands in the log afterwards.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy knows tests by #[test], not by their helpers")]
+
+mod bad_input;
+mod kinds;
+mod opening;
+mod schema_changes;
+mod statements;
+mod support;
+mod writers;

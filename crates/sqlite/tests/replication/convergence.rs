@@ -1,0 +1,1 @@
+//! G2: whatever is written where, and in whatever order it arrives, all nodes end equal.

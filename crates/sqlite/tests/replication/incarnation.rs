@@ -1,0 +1,1 @@
+//! R9: a database that is an older copy of itself, and its next life.

@@ -1,0 +1,344 @@
+//! Nodes without a network: each has an application, a store, and the chain of groups that it published.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use harmonylite_core::codec::{TableChanges, decode_body};
+use harmonylite_core::effect::{
+    ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup,
+};
+use harmonylite_core::input::{Applied, ApplyFailure, Housekept, LogRead};
+use harmonylite_core::model::{
+    Checkpoint, FrameMark, Incarnation, NodeId, RowChange, Shard, SourceId, StreamSequence,
+};
+use harmonylite_sqlite::{ClockSql, LogReadOutcome, OpenOptions, Store};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use tempfile::TempDir;
+
+/// What the wall clock of all nodes shows, unless a test says otherwise: clocks then only count.
+pub(crate) const NOW_MS: u64 = 1_000;
+
+pub(crate) struct Node {
+    directory: TempDir,
+    pub(crate) id: u64,
+    pub(crate) application: Connection,
+    pub(crate) store: Store,
+    pub(crate) published: PublishedPositions,
+    /// What it published, in order.
+    pub(crate) chain: Vec<ReceivedGroup>,
+    /// How much of each other node's chain it has applied.
+    pub(crate) consumed: BTreeMap<u64, usize>,
+}
+
+impl Node {
+    pub(crate) fn new(id: u64, schema: &str) -> Self {
+        Self::with(id, schema, |_| {})
+    }
+
+    pub(crate) fn with(id: u64, schema: &str, adjust: impl FnOnce(&mut OpenOptions)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.db");
+        let application = Connection::open(&path).unwrap();
+        application.execute_batch(schema).unwrap();
+        application.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
+        let mut options = OpenOptions {
+            node_id: NodeId::new(id).unwrap(),
+            fresh_incarnation: Incarnation::new(100 + id).unwrap(),
+            shards: 1,
+            publish: true,
+            clock: ClockSql::new(NOW_MS.to_string()),
+        };
+        adjust(&mut options);
+        let store = Store::open(&path, &options).unwrap();
+        Self {
+            directory,
+            id,
+            application,
+            store,
+            published: PublishedPositions::default(),
+            chain: Vec::new(),
+            consumed: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("app.db")
+    }
+
+    /// What the application does.
+    pub(crate) fn run(&self, sql: &str) {
+        self.application.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// A query as lines of `|`-separated `typeof:quote`.
+    pub(crate) fn query(&self, sql: &str) -> Vec<String> {
+        let mut statement = self.application.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            let line: Vec<_> = (0..columns).map(|index| shown(row.get_ref(index).unwrap())).collect();
+            lines.push(line.join("|"));
+        }
+        lines
+    }
+
+    /// One integer.
+    pub(crate) fn count(&self, sql: &str) -> i64 {
+        self.application.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub(crate) fn read_log(&mut self) -> LogRead {
+        let request = ReadLog {
+            settled: self.published.settled,
+            published: self.published.by_shard.clone(),
+            compress: false,
+        };
+        match self.store.read_log(&request).unwrap() {
+            LogReadOutcome::Read(read) => read,
+            LogReadOutcome::SchemaChanged => panic!("the schema changed"),
+        }
+    }
+
+    /// Publishes what is in the log; gives the rows.
+    pub(crate) fn publish(&mut self) -> Vec<(String, RowChange)> {
+        let mut rows = Vec::new();
+        loop {
+            let read = self.read_log();
+            self.acknowledge(&read);
+            rows.extend(
+                read.groups.keys().flat_map(|shard| self.last_group(*shard)).flat_map(|g| rows_of(&g)),
+            );
+            if read.remaining_rows == 0 {
+                return rows;
+            }
+        }
+    }
+
+    fn last_group(&self, shard: Shard) -> Option<ReceivedGroup> {
+        self.chain.iter().rev().find(|group| group.shard == shard).cloned()
+    }
+
+    fn acknowledge(&mut self, read: &LogRead) {
+        for (shard, bodies) in &read.groups {
+            let prev = self.published.by_shard.get(shard).copied().unwrap_or_default();
+            self.chain.push(ReceivedGroup {
+                source: SourceId(format!("{}/changes-{shard}", self.id)),
+                origin: self.store.state().unwrap().origin,
+                shard: *shard,
+                prev,
+                through: read.through,
+                rows: bodies.iter().map(|body| u64::from(body.rows)).sum(),
+                bodies: bodies
+                    .iter()
+                    .map(|body| ReceivedBody {
+                        bytes: body.bytes.clone(),
+                        compressed: body.compressed,
+                        raw_size: body.raw_size,
+                    })
+                    .collect(),
+            });
+            self.published.by_shard.insert(*shard, read.through);
+        }
+        self.published.settled = read.through;
+    }
+
+    /// Applies groups in one transaction.
+    pub(crate) fn apply(&mut self, groups: &[ReceivedGroup]) -> Applied {
+        self.try_apply(groups).unwrap()
+    }
+
+    pub(crate) fn try_apply(&mut self, groups: &[ReceivedGroup]) -> Result<Applied, ApplyFailure> {
+        let mut checkpoints = BTreeMap::new();
+        for group in groups {
+            let checkpoint = Checkpoint {
+                stream_id: "stream".to_owned(),
+                sequence: StreamSequence(group.through.get().cast_unsigned()),
+                mark: FrameMark(u64::MAX),
+                rows_applied: 0,
+            };
+            checkpoints.insert(group.source.clone(), checkpoint);
+        }
+        let batch = ApplyBatch {
+            groups: groups.iter().cloned().map(Into::into).collect(),
+            checkpoints,
+            published: self.published.clone(),
+        };
+        self.store.apply(&batch, NOW_MS)
+    }
+
+    /// Applies up to `groups` more groups of `from`.
+    pub(crate) fn consume(&mut self, from: &Node, groups: usize) -> Applied {
+        let start = self.consumed.get(&from.id).copied().unwrap_or(0);
+        let end = from.chain.len().min(start.saturating_add(groups));
+        self.consumed.insert(from.id, end);
+        self.apply(&from.chain[start..end])
+    }
+
+    pub(crate) fn housekeep(&mut self) -> Housekept {
+        let published = self.published.clone();
+        self.store.housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }).unwrap()
+    }
+
+    /// `reason|key|row` of the conflict log, in order.
+    pub(crate) fn conflicts(&self) -> Vec<String> {
+        let sql = "SELECT reason, key, row FROM __harmonylite___conflict_log ORDER BY id";
+        let mut statement = self.application.prepare(sql).unwrap();
+        let text = |row: &rusqlite::Row<'_>, column| row.get::<_, Option<String>>(column);
+        let lines = statement.query_map([], |row| {
+            let part = |column| text(row, column).map(Option::unwrap_or_default);
+            Ok(format!("{}|{}|{}", part(0)?, part(1)?, part(2)?))
+        });
+        lines.unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    pub(crate) fn rows_applied(&self, source: &str) -> u64 {
+        self.store.state().unwrap().checkpoints[&SourceId(source.to_owned())].rows_applied
+    }
+}
+
+/// Storage class and exact bytes; `quote()` would stop at NUL.
+fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "null".to_owned(),
+        ValueRef::Integer(integer) => integer.to_string(),
+        ValueRef::Real(real) => format!("real:{real:?}"),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => format!("'{}'", text.replace('\0', "\\0")),
+            Err(_) => format!("text:{}", bytes.escape_ascii()),
+        },
+        ValueRef::Blob(bytes) => format!("x:{}", bytes.escape_ascii()),
+    }
+}
+
+/// The rows of a group with their tables.
+pub(crate) fn rows_of(group: &ReceivedGroup) -> Vec<(String, RowChange)> {
+    sections_of(group)
+        .into_iter()
+        .flat_map(|section| section.rows.into_iter().map(move |row| (section.table.clone(), row)))
+        .collect()
+}
+
+pub(crate) fn sections_of(group: &ReceivedGroup) -> Vec<TableChanges> {
+    let decode =
+        |body: &ReceivedBody| decode_body(&body.bytes, body.compressed, body.raw_size).unwrap().tables;
+    group.bodies.iter().flat_map(decode).collect()
+}
+
+/// Nodes with the same schema.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    tables: Vec<String>,
+}
+
+impl Cluster {
+    pub(crate) fn new(nodes: u64, schema: &str) -> Self {
+        Self::with(nodes, schema, |_| {})
+    }
+
+    pub(crate) fn with(nodes: u64, schema: &str, adjust: impl Fn(&mut OpenOptions)) -> Self {
+        let nodes: Vec<_> = (1..=nodes).map(|id| Node::with(id, schema, &adjust)).collect();
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '__harmonylite__*' \
+                   AND name NOT GLOB 'sqlite_*' ORDER BY name";
+        let mut statement = nodes[0].application.prepare(sql).unwrap();
+        let tables = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        drop(statement);
+        Self { nodes, tables }
+    }
+
+    /// What the application of node `id` does.
+    pub(crate) fn run(&self, id: usize, sql: &str) {
+        self.nodes[id - 1].run(sql);
+    }
+
+    pub(crate) fn publish(&mut self, id: usize) -> Vec<(String, RowChange)> {
+        self.nodes[id - 1].publish()
+    }
+
+    /// Node `to` applies up to `groups` more groups of node `from`.
+    pub(crate) fn deliver(&mut self, from: usize, to: usize, groups: usize) -> Applied {
+        assert_ne!(from, to);
+        let (low, high) = self.nodes.split_at_mut(from.max(to) - 1);
+        let (from, to) =
+            if from < to { (&low[from - 1], &mut high[0]) } else { (&high[0], &mut low[to - 1]) };
+        to.consume(from, groups)
+    }
+
+    /// Everything is published and applied everywhere, what follows from that too.
+    pub(crate) fn settle(&mut self) {
+        let count = self.nodes.len();
+        for _ in 0..20 {
+            let published: usize = (1..=count).map(|id| self.publish(id).len()).sum();
+            for (to, from) in (1..=count).flat_map(|to| (1..=count).map(move |from| (to, from))) {
+                if from != to {
+                    self.deliver(from, to, usize::MAX);
+                }
+            }
+            if published == 0 {
+                return;
+            }
+        }
+        panic!("the nodes go on publishing");
+    }
+
+    /// Everything settles, and all nodes hold the same rows with the same versions.
+    pub(crate) fn converge(&mut self) {
+        self.settle();
+        for node in &mut self.nodes {
+            node.housekeep();
+        }
+        self.assert_equal();
+    }
+
+    pub(crate) fn assert_equal(&self) {
+        for table in &self.tables {
+            let quoted = format!("\"{}\"", table.replace('"', "\"\""));
+            self.assert_same(&format!("SELECT * FROM {quoted}"));
+            let versions = format!("\"__harmonylite__{}_row_version\"", table.replace('"', "\"\""));
+            let sql = format!(
+                "SELECT v.*, o.node_id, o.incarnation, (flags & 3) FROM {versions} AS v \
+                 JOIN __harmonylite___origin AS o ON o.id = v.origin"
+            );
+            let exists = self.nodes[0].count(&format!(
+                "SELECT count(*) FROM sqlite_schema WHERE name = '__harmonylite__{}_row_version'",
+                table.replace('\'', "''")
+            ));
+            if exists > 0 {
+                self.assert_same_versions(&sql);
+            }
+        }
+    }
+
+    fn assert_same(&self, sql: &str) {
+        let sorted = |node: &Node| {
+            let mut lines = node.query(sql);
+            lines.sort();
+            lines
+        };
+        let first = sorted(&self.nodes[0]);
+        for node in &self.nodes[1..] {
+            assert_eq!(sorted(node), first, "node {} and node {}: {sql}", node.id, self.nodes[0].id);
+        }
+    }
+
+    /// Key, clock, origin, flags: numbers of origins and bases are each node's own.
+    fn assert_same_versions(&self, sql: &str) {
+        let sorted = |node: &Node| {
+            let mut lines: Vec<_> = node.query(sql).iter().map(|line| comparable(line)).collect();
+            lines.sort();
+            lines
+        };
+        let first = sorted(&self.nodes[0]);
+        for node in &self.nodes[1..] {
+            assert_eq!(sorted(node), first, "node {} and node {}: {sql}", node.id, self.nodes[0].id);
+        }
+    }
+}
+
+/// Of `key.. hlc origin flags base_hlc base_origin node incarnation flags`: without the local numbers and the base.
+fn comparable(line: &str) -> String {
+    let parts: Vec<_> = line.split('|').collect();
+    let (key, rest) = parts.split_at(parts.len() - 8);
+    format!("{} {} {} {} {}", key.join("|"), rest[0], rest[5], rest[6], rest[7])
+}
