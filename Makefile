@@ -1,0 +1,60 @@
+# `make demo` and `make test` are all that a fresh machine needs: they fetch what they use into ignored folders.
+# Needed before: cargo, a C compiler, python3 with pip.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+TOOLS := $(CURDIR)/.tools
+
+# The product finds the fetched nats-server on PATH; the tests are told where it is.
+export PATH := $(TOOLS):$(PATH)
+unit: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit release dist clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
+
+demo: tools ## three nodes with embedded servers keep a sample database equal; ONCE=1: check it and end
+	$(CARGO) build --locked --package harmonylite
+	$(CARGO) run --quiet --locked --package harmonylite -- demo $(if $(ONCE),--once)
+
+# Everything, the quick checks first. A further check is a further target in this list.
+TESTS := format-check tidy dependencies lint unit
+
+test: tools ## everything that must hold: format, tidy, dependencies, lints, tests
+	@set -e; for check in $(TESTS); do echo "== $$check"; $(MAKE) --no-print-directory $$check; done
+
+tools: ## fetch the pinned nats-server into .tools/
+	@tools/install-nats-server
+
+format: ## rewrite the sources as rustfmt wants them
+	$(CARGO) fmt --all
+
+format-check:
+	$(CARGO) fmt --all --check
+
+lint: ## clippy, warnings are errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+tidy: ## what the compiler cannot hold: layers, owners, names, lengths, links
+	$(CARGO) xtask tidy
+
+dependencies: ## licences, banned crates and sources of everything we build on
+	$(CARGO) xtask dependencies
+
+deny: ## the same by cargo-deny, where it is installed
+	$(CARGO) deny --locked check bans licenses sources
+
+unit: tools ## all tests of the workspace
+	$(CARGO) test --locked --workspace
+
+release: ## target/release/harmonylite
+	$(CARGO) build --locked --release --package harmonylite
+
+dist: ## target/dist/harmonylite: smallest and fastest, slow to build
+	$(CARGO) build --locked --profile dist --package harmonylite
+
+clean: ## remove what was built and fetched
+	$(CARGO) clean
+	rm -rf $(TOOLS)

@@ -1,0 +1,41 @@
+//! Project tasks that are more than a line of shell: `cargo xtask <task>`.
+
+mod dependencies;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Project tasks that are more than a line of shell.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Check what the compiler cannot hold: layers, owners, names, lengths, links.
+    Tidy,
+    /// Check licences, banned crates and sources of everything we build on, against deny.toml.
+    Dependencies,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
+        Task::Tidy => tidy::run(&workspace()),
+        Task::Dependencies => dependencies::run(&workspace()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("{error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
