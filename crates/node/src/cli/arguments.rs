@@ -1,0 +1,201 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::address::{HostPort, Listen};
+use crate::config::environment::CONFIG_VARIABLE;
+use crate::config::{Environment, Invalid, Loaded, Override, Problem, load};
+
+/// Replicates an application's SQLite database between nodes; every node may write.
+#[derive(Parser, Debug)]
+#[command(
+    name = "harmonylite",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  harmonylite demo                                three nodes in a temporary folder, to try it out
+  harmonylite check-config --config node.toml     what is wrong with a configuration
+  harmonylite run --config node.toml --dry-run    what would be replicated, and what not
+  harmonylite run --config node.toml              beside the application, for as long as it lives
+  harmonylite status --config node.toml           how the running node is
+
+The options of the original HarmonyLite (-config FILE, -node-id N, -cleanup, ...) are understood, too.
+Exit codes are listed in docs/exit-codes.md, configuration keys in docs/configuration.md."
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Replicate a database, until SIGTERM or SIGINT.
+    #[command(after_help = "\
+Examples:
+  harmonylite run --config node.toml
+  harmonylite run --config node.toml --dry-run
+  harmonylite run --db app.db --node-id 1 --cluster-addr 127.0.0.1:4221 \\
+      --cluster-peers nats://127.0.0.1:4222,nats://127.0.0.1:4223
+
+It ends with 0 when it was asked to end and everything is saved; any other end has a code of its own.")]
+    Run(RunArguments),
+    /// Say how the node of a database is: tables, peers, what is pending, what stands still and why.
+    #[command(after_help = "\
+Examples:
+  harmonylite status --config node.toml
+  harmonylite status --db app.db --json | jq .publisher.pending_rows
+
+Without a running node it says what the database tells, and ends with 8.")]
+    Status(ReportArguments),
+    /// Report everything that is wrong with a configuration; change nothing.
+    #[command(after_help = "\
+Examples:
+  harmonylite check-config --config node.toml
+  HARMONYLITE_DB_PATH=app.db harmonylite check-config --json")]
+    CheckConfig(ReportArguments),
+    /// Remove everything of HarmonyLite from a database: triggers and tables. The application's rows stay.
+    #[command(after_help = "\
+Example:
+  harmonylite cleanup --db app.db
+
+Changes that were not sent yet are not sent any more. The node must not be running.")]
+    Cleanup(ConfigArguments),
+    /// Remove the triggers only, for a migration that they stand in the way of; the next run makes them again.
+    #[command(after_help = "\
+Example:
+  harmonylite detach --db app.db && ./migrate app.db && harmonylite run --config node.toml
+
+What is written in between is not captured. The node must not be running.")]
+    Detach(ConfigArguments),
+    /// Run three nodes with a sample database in a temporary folder, and say what to try.
+    #[command(after_help = "\
+Examples:
+  harmonylite demo
+  harmonylite demo --once      write on all three, compare, end: 0 when they are equal")]
+    Demo(DemoArguments),
+    /// Print the versions of HarmonyLite, of the SQLite inside, and of the nats-server that would run.
+    Version(ReportArguments),
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ConfigArguments {
+    /// The configuration file; also HARMONYLITE_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The application's database; wins over db_path.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) db: Option<String>,
+    /// Who this node is; wins over node_id.
+    #[arg(long, value_name = "N")]
+    pub(crate) node_id: Option<String>,
+    /// The address at which peers reach this node; wins over cluster.listen and cluster.advertise.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) cluster_addr: Option<String>,
+    /// The other nodes, separated by commas; wins over cluster.peers.
+    #[arg(long, value_name = "URL,URL")]
+    pub(crate) cluster_peers: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Print what would be replicated and what not; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `harmonylite demo` is asked for.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DemoArguments {
+    /// Write on all three nodes, compare, and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Where the nodes live; a temporary folder that goes away afterwards when it is not given.
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+impl ConfigArguments {
+    /// Reads the configuration that these options and the environment describe.
+    pub(crate) fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
+        let file = self.config.clone().or_else(|| environment.variable(CONFIG_VARIABLE).map(PathBuf::from));
+        load(file.as_deref(), environment, &self.overrides())
+    }
+
+    /// The database and warnings, for commands that need nothing else: `--db` is enough, no other key is looked at.
+    pub(crate) fn database(&self, environment: &Environment) -> Result<(PathBuf, Vec<Problem>), Invalid> {
+        if let Some(db) = self.db.as_deref().filter(|db| !db.is_empty()) {
+            return Ok((std::path::absolute(db).unwrap_or_else(|_| PathBuf::from(db)), Vec::new()));
+        }
+        let loaded = self.load(environment)?;
+        Ok((loaded.settings.db_path, loaded.warnings))
+    }
+
+    fn overrides(&self) -> Vec<Override> {
+        let mut overrides = Vec::new();
+        let mut add = |key, option, value: &Option<String>| {
+            if let Some(value) = value.clone().filter(|value| !value.is_empty()) {
+                overrides.push(Override { key, option, value });
+            }
+        };
+        add("db_path", "--db", &self.db);
+        add("node_id", "--node-id", &self.node_id);
+        add("cluster.peers", "--cluster-peers", &self.cluster_peers);
+        let (listen, advertise) = self.cluster_addr.as_deref().map_or((None, None), split_cluster_addr);
+        add("cluster.listen", "--cluster-addr", &listen);
+        add("cluster.advertise", "--cluster-addr", &advertise);
+        overrides
+    }
+}
+
+/// Where to listen and what to advertise for a `--cluster-addr`: an address of this machine is both; a name is
+/// advertised, and listened for on all interfaces; a wildcard or a free port is only listened on.
+fn split_cluster_addr(text: &str) -> (Option<String>, Option<String>) {
+    match (Listen::parse(text), HostPort::parse(text)) {
+        (Ok(listen), _) if listen.is_wildcard() || listen.port.is_none() => (Some(text.to_owned()), None),
+        (Ok(listen), _) => (Some(text.to_owned()), Some(listen.to_string())),
+        (Err(_), Ok(name)) => (Some(format!("0.0.0.0:{}", name.port)), Some(name.to_string())),
+        (Err(_), Err(_)) => (Some(text.to_owned()), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_definitions() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cluster_address_says_where_to_listen_and_what_to_advertise() {
+        for (text, listen, advertise) in [
+            ("10.0.0.1:4221", "10.0.0.1:4221", Some("10.0.0.1:4221")),
+            (":4221", ":4221", Some("127.0.0.1:4221")),
+            ("db1:4221", "0.0.0.0:4221", Some("db1:4221")),
+            ("0.0.0.0:4221", "0.0.0.0:4221", None),
+            ("127.0.0.1:-1", "127.0.0.1:-1", None),
+            ("nonsense:", "nonsense:", None),
+        ] {
+            let expected = (Some(listen.to_owned()), advertise.map(str::to_owned));
+            assert_eq!(split_cluster_addr(text), expected, "{text}");
+        }
+    }
+}

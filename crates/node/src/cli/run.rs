@@ -1,0 +1,48 @@
+//! `harmonylite run`: prepares a node and hands over to the runtime; with `--dry-run` it only says what it would do.
+
+use super::arguments::RunArguments;
+use super::{check_config, print, print_warnings, status};
+use crate::config::environment::LOG_VARIABLE;
+use crate::config::{Environment, Problem, Settings};
+use crate::exit::{ExitCode, ExitError};
+use crate::runtime::{self, Summary, signals};
+use crate::telemetry;
+
+pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
+    let loaded = arguments.config.load(environment)?;
+    if arguments.dry_run {
+        print_warnings(&loaded.warnings);
+        return dry_run(&loaded.settings);
+    }
+    telemetry::init(loaded.settings.logging, environment.variable(LOG_VARIABLE))?;
+    loaded.warnings.iter().for_each(log_warning);
+    start(loaded.settings)?;
+    Ok(ExitCode::Ok)
+}
+
+/// Runs the node until it is asked to end. The runtime is this thread's: it must live as long as the process, since
+/// the nats-server dies with it.
+fn start(settings: Settings) -> Result<(), ExitError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| unexpected("cannot start the runtime", &error))?;
+    runtime.block_on(async {
+        let stop = signals::stop().map_err(|error| unexpected("cannot listen for signals", &error))?;
+        runtime::run(settings, stop, Summary::log).await
+    })
+}
+
+fn unexpected(what: &str, error: &std::io::Error) -> ExitError {
+    ExitError::new(ExitCode::Unexpected, format!("{what}: {error}"))
+}
+
+fn dry_run(settings: &Settings) -> Result<ExitCode, ExitError> {
+    let plan = harmonylite_sqlite::plan(&settings.db_path)?;
+    let tables: Vec<_> = plan.tables.iter().map(crate::status::TableStatus::from).collect();
+    print(&format!("{}{}", check_config::summary(settings), status::tables(&tables)))?;
+    Ok(ExitCode::Ok)
+}
+
+fn log_warning(warning: &Problem) {
+    let hint = warning.hint.as_deref().unwrap_or_default();
+    tracing::warn!(place = %warning.place, hint, "{}", warning.message);
+}

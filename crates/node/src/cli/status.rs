@@ -1,0 +1,189 @@
+//! `harmonylite status`: asks the running node of a database; when none runs, says what the database tells.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::arguments::ReportArguments;
+use super::table::{columns, pairs};
+use super::{print, print_error, print_warnings, to_json};
+use crate::config::Environment;
+use crate::exit::{ExitCode, ExitError};
+use crate::status::{NodeStatus, TableStatus, socket_path};
+
+/// A node answers within a millisecond; one that is busy shutting down may take longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than thousands of tables need.
+const DOCUMENT_SIZE_MAX: u64 = 64 << 20;
+
+/// What is printed when no node runs.
+#[derive(Serialize)]
+struct Offline {
+    running: bool,
+    database: String,
+    tables: Vec<TableStatus>,
+}
+
+pub(super) fn status(arguments: &ReportArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
+    let (database, warnings) = arguments.config.database(environment)?;
+    if !arguments.json {
+        print_warnings(&warnings);
+    }
+    let database = &database;
+    match ask(database).map_err(|error| unanswered(database, &error))? {
+        Some(document) if arguments.json => print(&(document.trim_end().to_owned() + "\n"))?,
+        Some(document) => print(&render(&parse(&document)?))?,
+        None => return offline(database, arguments.json),
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The document of the running node; `None` when none runs.
+fn ask(database: &Path) -> io::Result<Option<String>> {
+    let stream = match connect(&socket_path(database)) {
+        Ok(stream) => stream,
+        // The file is gone, or it was left behind by a process that was killed.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut document = String::new();
+    stream.take(DOCUMENT_SIZE_MAX).read_to_string(&mut document)?;
+    Ok(Some(document))
+}
+
+/// An address holds 107 bytes, a path 4095: the folder is named by a descriptor.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Err(ErrorKind::NotFound.into());
+    };
+    let folder = File::open(folder)?;
+    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    UnixStream::connect(short)
+}
+
+fn unanswered(database: &Path, error: &io::Error) -> ExitError {
+    let socket = socket_path(database);
+    let message = format!("{}: the node does not answer: {error}", socket.display());
+    let hint = if error.kind() == ErrorKind::PermissionDenied {
+        "ask as the user that runs the node"
+    } else {
+        "look into the log of the node"
+    };
+    ExitError::new(ExitCode::Unexpected, message).with_hint(hint)
+}
+
+fn parse(document: &str) -> Result<NodeStatus, ExitError> {
+    serde_json::from_str(document).map_err(|error| {
+        ExitError::new(ExitCode::Unexpected, format!("the node's answer is not understood: {error}"))
+            .with_hint("the node may be of another version: compare `harmonylite version`, or use --json")
+    })
+}
+
+fn offline(database: &Path, json: bool) -> Result<ExitCode, ExitError> {
+    let plan = harmonylite_sqlite::plan(database)?;
+    let tables: Vec<TableStatus> = plan.tables.iter().map(TableStatus::from).collect();
+    let view = Offline { running: false, database: database.display().to_string(), tables };
+    if json {
+        print(&to_json(&view)?)?;
+    } else {
+        print(&format!("{}{}", pairs(&[("database", view.database)]), self::tables(&view.tables)))?;
+        print_error("no harmonylite process runs for this database; start it with `harmonylite run`");
+    }
+    Ok(ExitCode::NotRunning)
+}
+
+/// The whole status, for people.
+fn render(status: &NodeStatus) -> String {
+    let replication = &status.replication;
+    let mut text = pairs(&head(status));
+    text.push_str(&tables(&replication.tables));
+    text.push_str(&peers(status));
+    text.push_str(&sources(status));
+    for stopped in &replication.stopped {
+        text.push_str(&format!("\nSTOPPED {}: {}\n", stopped.source, stopped.reason));
+    }
+    text
+}
+
+fn head(status: &NodeStatus) -> Vec<(&'static str, String)> {
+    let publisher = &status.replication.publisher;
+    let counters = &status.replication.counters;
+    let waiting = publisher.waiting_for.as_ref().map_or(String::new(), |reason| format!(" for {reason}"));
+    let server = &status.nats;
+    let version = server.server_version.as_deref().unwrap_or("of unknown version");
+    let connected = if server.connected { "connected" } else { "NOT connected" };
+    vec![
+        ("database", status.database.clone()),
+        (
+            "node",
+            format!("{} in cluster {}, incarnation {}", status.node_id, status.cluster, status.incarnation),
+        ),
+        (
+            "process",
+            format!("{}, harmonylite {}, running for {} s", status.pid, status.version, status.uptime_s),
+        ),
+        ("mode", status.mode.clone()),
+        ("listens on", status.listen.clone()),
+        ("reached at", status.advertise.clone().unwrap_or_else(|| "not from other nodes".into())),
+        ("nats-server", format!("{version} at {}, {connected}", server.url)),
+        ("publishing", format!("{}{waiting}, {} rows pending", publisher.state, publisher.pending_rows)),
+        ("applied", format!("{} rows changed, {} skipped", counters.rows_applied, counters.rows_skipped)),
+        ("set aside", format!("{} conflicts, {} dead letters", counters.conflicts, counters.dead_letters)),
+    ]
+}
+
+/// The list of tables, with the reason for each that is left out.
+pub(super) fn tables(tables: &[TableStatus]) -> String {
+    if tables.is_empty() {
+        return "\nno tables\n".to_owned();
+    }
+    let mut rows = vec![vec!["TABLE".to_owned(), "REPLICATED".into(), "WHY NOT, NOTES".into()]];
+    for table in tables {
+        let word = if table.replicated { "yes" } else { "no" };
+        let notes = table.reason.iter().chain(&table.notes).cloned().collect::<Vec<_>>().join("; ");
+        rows.push(vec![table.name.clone(), word.into(), notes]);
+    }
+    format!("\n{}", columns(&rows, 0))
+}
+
+fn peers(status: &NodeStatus) -> String {
+    if status.peers.is_empty() {
+        return "\nno peers\n".to_owned();
+    }
+    let mut rows = vec![vec!["PEER".to_owned(), "NODE".into(), "CONNECTED".into(), "WHY NOT".into()]];
+    for peer in &status.peers {
+        let node = peer.node_id.map_or("?".to_owned(), |id| id.to_string());
+        let connected = if peer.connected { "yes" } else { "no" };
+        rows.push(vec![peer.url.clone(), node, connected.into(), peer.error.clone().unwrap_or_default()]);
+    }
+    format!("\n{}", columns(&rows, 0))
+}
+
+fn sources(status: &NodeStatus) -> String {
+    let sources = &status.replication.sources;
+    if sources.is_empty() {
+        return String::new();
+    }
+    let titles = ["SOURCE", "STATE", "CHECKPOINT", "BEHIND", "ROWS", "LAG", "WHY"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    for source in sources {
+        rows.push(vec![
+            source.id.clone(),
+            source.state.clone(),
+            source.checkpoint.to_string(),
+            source.behind.to_string(),
+            source.rows_applied.to_string(),
+            source.lag_ms.map_or("-".to_owned(), |ms| format!("{ms} ms")),
+            source.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("\n{}", columns(&rows, 0))
+}

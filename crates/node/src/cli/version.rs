@@ -1,0 +1,79 @@
+//! `harmonylite version`: ours, that of the SQLite inside, and that of the nats-server that would run.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::arguments::ReportArguments;
+use super::table::pairs;
+use super::{print, to_json};
+use crate::config::Environment;
+use crate::exit::{ExitCode, ExitError};
+use crate::nats::{SERVER_VERSION_MIN, find_server_binary};
+
+#[derive(Serialize)]
+struct Versions {
+    harmonylite: &'static str,
+    sqlite: &'static str,
+    nats_server: ServerVersion,
+}
+
+#[derive(Serialize)]
+struct ServerVersion {
+    usable: bool,
+    path: Option<PathBuf>,
+    version: Option<String>,
+    minimum: String,
+    error: Option<String>,
+}
+
+/// Succeeds without a usable nats-server, too: to say so is what it is for.
+pub(super) fn version(arguments: &ReportArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
+    let versions = Versions {
+        harmonylite: env!("CARGO_PKG_VERSION"),
+        sqlite: harmonylite_sqlite::Store::sqlite_version(),
+        nats_server: server(configured(arguments, environment).as_deref()),
+    };
+    print(&if arguments.json { to_json(&versions)? } else { text(&versions) })?;
+    Ok(ExitCode::Ok)
+}
+
+/// A configuration is not needed here, and one that is wrong does not matter.
+fn configured(arguments: &ReportArguments, environment: &Environment) -> Option<PathBuf> {
+    let loaded = arguments.config.load(environment).ok();
+    let binary = loaded.and_then(|loaded| loaded.settings.nats.server_binary);
+    binary.or_else(|| environment.variable("HARMONYLITE_NATS_SERVER_BINARY").map(PathBuf::from))
+}
+
+fn server(configured: Option<&Path>) -> ServerVersion {
+    let minimum = SERVER_VERSION_MIN.to_string();
+    match find_server_binary(configured) {
+        Ok((path, version)) => ServerVersion {
+            usable: true,
+            path: Some(path),
+            version: Some(version.to_string()),
+            minimum,
+            error: None,
+        },
+        Err(error) => ServerVersion {
+            usable: false,
+            path: None,
+            version: None,
+            minimum,
+            error: Some(error.to_string()),
+        },
+    }
+}
+
+fn text(versions: &Versions) -> String {
+    let server = &versions.nats_server;
+    let found = match (&server.version, &server.path) {
+        (Some(version), Some(path)) => format!("{version} at {}", path.display()),
+        _ => format!("none: {}", server.error.clone().unwrap_or_default()),
+    };
+    let rows = [
+        ("sqlite", versions.sqlite.to_owned()),
+        ("nats-server", format!("{found} (at least {} is needed)", server.minimum)),
+    ];
+    format!("harmonylite {}\n{}", versions.harmonylite, pairs(&rows))
+}

@@ -1,0 +1,117 @@
+//! The process's surroundings, read once at start: variables, the machine's id, where our program is.
+//!
+//! The only file of the product that reads `std::env`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use harmonylite_core::model::NodeId;
+use sha2::{Digest, Sha256};
+
+use super::keys::VARIABLE_PREFIX;
+
+/// Variables of ours that are not keys of the configuration.
+pub const CONFIG_VARIABLE: &str = "HARMONYLITE_CONFIG";
+/// A `tracing` filter such as `harmonylite=debug` that replaces `logging.verbose`.
+pub const LOG_VARIABLE: &str = "HARMONYLITE_LOG";
+
+/// Where Linux keeps the machine's id.
+const MACHINE_ID_FILE: &str = "/etc/machine-id";
+
+/// What the process was started with.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// The id of this machine, as written; `None` when it has none.
+    pub machine_id: Option<String>,
+    /// The folder of our own executable.
+    pub executable_folder: Option<PathBuf>,
+    /// The folders of `PATH`, in order.
+    pub search_path: Vec<PathBuf>,
+}
+
+impl Environment {
+    /// Reads it. Variables that are not UTF-8 are not ours.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        let search_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect());
+        let executable = std::env::current_exe().ok();
+        Self {
+            variables: variables.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect(),
+            machine_id: std::fs::read_to_string(MACHINE_ID_FILE).ok(),
+            executable_folder: executable.and_then(|file| file.parent().map(PathBuf::from)),
+            search_path: search_path.unwrap_or_default(),
+        }
+    }
+
+    /// One with these variables and this machine id, for whoever tests or embeds.
+    #[must_use]
+    pub fn new(variables: &[(&str, &str)], machine_id: Option<&str>) -> Self {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self { variables: variables.collect(), machine_id: machine_id.map(str::to_owned), ..Self::default() }
+    }
+
+    /// A variable of ours; an empty one counts as not set.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The variables that name keys of the configuration, or try to.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
+        let ours = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        ours.filter(|(name, _)| {
+            name.starts_with(VARIABLE_PREFIX) && *name != CONFIG_VARIABLE && *name != LOG_VARIABLE
+        })
+    }
+}
+
+/// The node id of a machine; `None` when its id says nothing (empty, or not yet chosen).
+///
+/// The machine id itself must not be shown to others (machine-id(5)), hence the hash. Folded to 53 bits, so that
+/// every JSON reader shows it exactly.
+#[must_use]
+pub fn derive_node_id(machine_id: &str) -> Option<NodeId> {
+    let machine_id = machine_id.trim();
+    if machine_id.is_empty() || machine_id == "uninitialized" {
+        return None;
+    }
+    let digest = Sha256::digest(format!("harmonylite node id\n{machine_id}"));
+    let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    NodeId::new(1 + bits % ((1 << 53) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_machine_always_gets_the_same_node_id_and_another_another() {
+        let id = derive_node_id("0123456789abcdef0123456789abcdef\n").unwrap();
+        assert_eq!(Some(id), derive_node_id("0123456789abcdef0123456789abcdef"));
+        assert_ne!(Some(id), derive_node_id("1123456789abcdef0123456789abcdef"));
+        assert!(id.get() < 1 << 53);
+    }
+
+    #[test]
+    fn a_machine_without_an_id_gives_no_node_id() {
+        assert_eq!((derive_node_id("\n"), derive_node_id("uninitialized\n")), (None, None));
+    }
+
+    #[test]
+    fn our_own_two_variables_are_not_keys() {
+        let environment = Environment::new(
+            &[
+                ("HARMONYLITE_CONFIG", "a"),
+                ("HARMONYLITE_LOG", "b"),
+                ("HARMONYLITE_DB_PATH", "c"),
+                ("HOME", "d"),
+            ],
+            None,
+        );
+        assert_eq!(environment.keys().collect::<Vec<_>>(), [("HARMONYLITE_DB_PATH", "c")]);
+    }
+}

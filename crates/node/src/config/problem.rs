@@ -1,0 +1,118 @@
+//! What is wrong with a configuration, where, and what to do: one line for people, one object for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One thing that is wrong, or that should be known. Never holds a secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Problem {
+    /// Does it stop us?
+    pub severity: Severity,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What it is.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// We do not start.
+    Error,
+    /// We start.
+    Warning,
+}
+
+/// Where a setting came from.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// A line of the file.
+    File {
+        /// The file, as it was given.
+        file: String,
+        /// The line, from 1; `None` when it is about the whole file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<usize>,
+    },
+    /// A variable.
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+    /// An option of the command line.
+    Option {
+        /// As it was written, with its dashes.
+        option: String,
+    },
+    /// Nowhere: something is missing, and there is no file.
+    Nowhere {},
+}
+
+impl Problem {
+    /// An error.
+    #[must_use]
+    pub fn error(place: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, place, message: message.into(), hint: None }
+    }
+
+    /// A warning.
+    #[must_use]
+    pub fn warning(place: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, place, message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Does it stop us?
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.is_error() { "error" } else { "warning" };
+        write!(f, "{}: {word}: {}", self.place, self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line: Some(line) } => write!(f, "{file}:{line}"),
+            Self::File { file, line: None } => f.write_str(file),
+            Self::Environment { variable: name } | Self::Option { option: name } => f.write_str(name),
+            Self::Nowhere {} => f.write_str("configuration"),
+        }
+    }
+}
+
+/// The configuration cannot be used: everything that is wrong with it, and the warnings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invalid {
+    /// At least one of them an error.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Invalid {}

@@ -1,0 +1,181 @@
+//! The settings of a node, validated and typed: what the rest of the program works with.
+//!
+//! Whoever holds a [`Settings`] need not check anything again. How they are read stands in the files beside this one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harmonylite_core::model::NodeId;
+
+use super::address::{HostPort, Listen};
+use super::secret::Secret;
+
+/// Everything that can be configured and that this version acts on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The application's database, absolute.
+    pub db_path: PathBuf,
+    /// Who this node is.
+    pub node_id: NodeId,
+    /// The node id comes from the machine id: two nodes on one machine would be the same.
+    pub node_id_derived: bool,
+    /// Send local changes.
+    pub publish: bool,
+    /// Apply the changes of others.
+    pub replicate: bool,
+    /// Between two runs of housekeeping.
+    pub cleanup_interval: Duration,
+    /// Between two looks at the database that no file event asked for. Never zero.
+    pub polling_interval: Duration,
+    /// Rows of the log read in one step.
+    pub scan_max_changes: u32,
+    /// The streams that carry changes.
+    pub replication_log: ReplicationLog,
+    /// The server that carries the streams.
+    pub nats: Nats,
+    /// The other nodes.
+    pub cluster: Cluster,
+    /// What is logged, and how.
+    pub logging: Logging,
+}
+
+/// `[replication_log]`: the streams that carry changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicationLog {
+    /// How many streams a node's changes are divided over; the same on all nodes.
+    pub shards: u16,
+    /// Compress what is sent.
+    pub compress: bool,
+    /// Change an existing stream whose settings differ, instead of refusing it.
+    pub update_existing: bool,
+    /// Messages a stream keeps; `None` is unlimited.
+    pub max_entries: Option<u64>,
+    /// Copies of each stream in a NATS cluster. A standalone server keeps one.
+    pub replicas: u8,
+    /// How long a stream keeps a message; `None` is for ever.
+    pub max_age: Option<Duration>,
+    /// Bytes a stream keeps; `None` is unlimited.
+    pub max_bytes: Option<u64>,
+}
+
+/// `[nats]`: the server that carries the streams, here always our own child.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nats {
+    /// Subjects are `<subject_prefix>-<shard>`.
+    pub subject_prefix: String,
+    /// Streams are `<stream_prefix>-<shard>`.
+    pub stream_prefix: String,
+    /// A file with nats-server settings that is included and wins over ours, absolute.
+    pub server_config: Option<PathBuf>,
+    /// The nats-server to run, absolute; `None`: look beside our executable, then in `PATH`.
+    pub server_binary: Option<PathBuf>,
+    /// What nodes show one another. Always there when the server listens beyond loopback.
+    pub credentials: Option<Credentials>,
+    /// How often connecting is tried at start before it is an error.
+    pub connect_retries: u32,
+    /// Between two tries to connect.
+    pub reconnect_wait: Duration,
+}
+
+/// The name and the password of the cluster, the same on every node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Credentials {
+    /// `nats.user_name`.
+    pub user_name: String,
+    /// `nats.user_password`.
+    pub user_password: Secret,
+}
+
+/// `[cluster]`: the other nodes and how they reach this one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// Its name; frames of another cluster are rejected.
+    pub name: String,
+    /// Where this node's server listens.
+    pub listen: Listen,
+    /// Where peers reach this node's server; `None`: nowhere but here, on a port that the system chooses.
+    pub advertise: Option<HostPort>,
+    /// The servers of the other nodes: no duplicates, not our own.
+    pub peers: Vec<HostPort>,
+}
+
+/// `[logging]`: what is logged, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Logging {
+    /// Log what helps to debug, too.
+    pub verbose: bool,
+    /// The format of a line.
+    pub format: LogFormat,
+}
+
+/// The format of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Console,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How often the database is looked at without an event when `polling_interval` is 0: file systems without events
+/// exist, and an event can be missed.
+pub const SAFETY_POLL: Duration = Duration::from_millis(500);
+
+/// What a stream keeps unless told otherwise.
+pub const STREAM_BYTES_DEFAULT: u64 = 4 << 30;
+
+impl Settings {
+    /// The defaults, for this database and this node: alone, on loopback, on a port that the system chooses.
+    #[must_use]
+    pub fn new(db_path: PathBuf, node_id: NodeId) -> Self {
+        Self {
+            db_path,
+            node_id,
+            node_id_derived: false,
+            publish: true,
+            replicate: true,
+            cleanup_interval: Duration::from_secs(5),
+            polling_interval: SAFETY_POLL,
+            scan_max_changes: 512,
+            replication_log: ReplicationLog::default(),
+            nats: Nats::default(),
+            cluster: Cluster::default(),
+            logging: Logging::default(),
+        }
+    }
+}
+
+impl Default for ReplicationLog {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            compress: true,
+            update_existing: false,
+            max_entries: None,
+            replicas: 1,
+            max_age: None,
+            max_bytes: Some(STREAM_BYTES_DEFAULT),
+        }
+    }
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            subject_prefix: "harmonylite-change-log".into(),
+            stream_prefix: "harmonylite-changes".into(),
+            server_config: None,
+            server_binary: None,
+            credentials: None,
+            connect_retries: 5,
+            reconnect_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { name: "e-harmonylite".into(), listen: Listen::LOOPBACK, advertise: None, peers: Vec::new() }
+    }
+}

@@ -1,0 +1,121 @@
+//! Where this node listens, how it is reached, and who its peers are: the keys that only make sense together.
+
+use super::address::{HostPort, Listen};
+use super::problem::Problem;
+use super::raw::Raw;
+use super::settings::Cluster;
+use super::value::Value;
+
+/// Judges `[cluster]` and `nats.bind_address`.
+pub(super) fn cluster(raw: &mut Raw, has_credentials: bool) -> Cluster {
+    let mut cluster = Cluster::default();
+    super::validate::cluster_name(raw, &mut cluster.name);
+    let (listen_key, listen) = listen(raw);
+    let known = listen.is_some();
+    cluster.listen = listen.unwrap_or(Listen::LOOPBACK);
+    cluster.peers = peers(raw);
+    cluster.advertise = advertise(raw, listen_key, known.then_some(&cluster.listen));
+    let own = [cluster.advertise.clone(), own_address(&cluster.listen)];
+    cluster.peers.retain(|peer| !own.contains(&Some(peer.clone())));
+    if known {
+        check_reach(raw, listen_key, &cluster, has_credentials);
+    }
+    cluster
+}
+
+/// Which key says where to listen, and what it says; `None` when that is wrong.
+fn listen(raw: &mut Raw) -> (&'static str, Option<Listen>) {
+    let key = if raw.is_set("cluster.listen") { "cluster.listen" } else { "nats.bind_address" };
+    if key == "cluster.listen" && raw.text("nats.bind_address").is_some_and(|text| text != ":-1") {
+        raw.warn("nats.bind_address", "cluster.listen wins", "remove one of them");
+    }
+    let Some(text) = raw.text(key).map(str::to_owned) else {
+        return (key, (!raw.is_set(key)).then_some(Listen::LOOPBACK));
+    };
+    match Listen::parse(&text) {
+        Ok(listen) => {
+            if text.starts_with(':') && listen.port.is_some() {
+                let message = "without a host it is 127.0.0.1: other machines do not reach it";
+                raw.warn(key, message, "write 0.0.0.0:PORT to listen on all interfaces");
+            }
+            (key, Some(listen))
+        }
+        Err(error) => {
+            raw.error(key, &error.to_string(), error.hint());
+            (key, None)
+        }
+    }
+}
+
+/// Where peers reach us. `listen` is `None` when it is wrong.
+fn advertise(raw: &mut Raw, listen_key: &'static str, listen: Option<&Listen>) -> Option<HostPort> {
+    let Some(text) = raw.text("cluster.advertise").map(str::to_owned) else {
+        if listen.is_some_and(|listen| listen.is_wildcard() && listen.port.is_some()) {
+            let hint =
+                "name the address at which the other nodes reach this one: cluster.advertise = \"host:port\"";
+            raw.error(listen_key, "listens on all interfaces, so `cluster.advertise` is required", hint);
+        }
+        return listen.and_then(own_address);
+    };
+    match HostPort::parse(&text) {
+        Ok(address) if matches!(address.host.as_str(), "0.0.0.0" | "::") => {
+            raw.error("cluster.advertise", "is no address that others can reach", "name this machine");
+            None
+        }
+        Ok(address) => {
+            if listen.is_some_and(|listen| listen.port.is_none()) {
+                let hint = "set cluster.listen, for example 0.0.0.0:4221";
+                raw.error("cluster.advertise", "needs a fixed port to listen on", hint);
+            }
+            Some(address)
+        }
+        Err(error) => {
+            raw.error("cluster.advertise", &error.to_string(), error.hint());
+            None
+        }
+    }
+}
+
+fn own_address(listen: &Listen) -> Option<HostPort> {
+    let port = listen.port.filter(|_| !listen.is_wildcard())?;
+    Some(HostPort { host: listen.host.to_string(), port })
+}
+
+fn peers(raw: &mut Raw) -> Vec<HostPort> {
+    let Some(Value::List(items)) = raw.value("cluster.peers") else { return Vec::new() };
+    let mut peers = Vec::new();
+    for (index, item) in items.clone().iter().enumerate() {
+        match HostPort::parse(item) {
+            Ok(peer) if peers.contains(&peer) => {
+                raw.warn("cluster.peers", &format!("{peer} stands there twice"), "remove one of them");
+            }
+            Ok(peer) => peers.push(peer),
+            Err(error) => raw.error("cluster.peers", &format!("entry {}: {error}", index + 1), error.hint()),
+        }
+    }
+    peers
+}
+
+/// Can the others reach us, and can nobody else?
+fn check_reach(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, has_credentials: bool) {
+    let asked_for_credentials = raw.is_set("nats.user_name") || raw.is_set("nats.user_password");
+    if !cluster.listen.is_loopback() && !has_credentials && !asked_for_credentials {
+        let hint =
+            "set nats.user_name and nats.user_password, the same on every node; or listen on 127.0.0.1";
+        raw.error(listen_key, "a server that other machines reach needs credentials", hint);
+    }
+    if cluster.peers.is_empty() {
+        return;
+    }
+    if cluster.listen.port.is_none() {
+        let problem = "there are peers, but they cannot reach this node: its port is not fixed";
+        let hint = "set cluster.listen (or --cluster-addr), for example 127.0.0.1:4221";
+        match raw.place("cluster.peers") {
+            Some(place) => raw.problems.push(Problem::error(place, problem).hint(hint)),
+            None => raw.error(listen_key, problem, hint),
+        }
+    } else if cluster.listen.is_loopback() && !cluster.peers.iter().all(HostPort::is_loopback) {
+        let message = "listens on this machine only, but there are peers on other machines";
+        raw.warn(listen_key, message, "they cannot read from this node unless something forwards to it");
+    }
+}

@@ -1,0 +1,293 @@
+//! From what was written to [`Settings`]: what keys mean together, and what this version cannot do.
+//!
+//! Every check goes on after an error, so that all of them are reported at once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harmonylite_core::limits::CLUSTER_NAME_MAX;
+use harmonylite_core::model::NodeId;
+
+use super::environment::{Environment, derive_node_id};
+use super::keys::{KEYS, Support};
+use super::problem::{Place, Problem};
+use super::raw::Raw;
+use super::secret::Secret;
+use super::settings::{Credentials, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
+use super::value::Value;
+
+/// A stream cannot keep messages for less than its duplicate window, which is two minutes.
+const STREAM_AGE_MIN: Duration = Duration::from_secs(120);
+/// Below that, a stream would not hold the parts of one large group.
+const STREAM_BYTES_MIN: u64 = 256 << 20;
+/// The longest prefix of streams and subjects: nats-server uses a stream's name as a folder's.
+const PREFIX_LENGTH_MAX: usize = 128;
+
+/// Judges `raw`. `None` when a setting without which nothing can be built is missing; problems are added to `raw`.
+pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) -> Option<Settings> {
+    raw.warn_about_ignored();
+    refuse_unavailable(raw);
+    let db_path = db_path(raw, whole);
+    let node_id = node_id(raw, whole, environment);
+    let replication_log = replication_log(raw);
+    let nats = nats(raw);
+    let cluster = super::topology::cluster(raw, nats.credentials.is_some());
+    let mut settings = Settings::new(db_path?, node_id?.0);
+    settings.node_id_derived = node_id?.1;
+    raw.read_bool("publish", &mut settings.publish);
+    raw.read_bool("replicate", &mut settings.replicate);
+    raw.read_integer("scan_max_changes", &mut settings.scan_max_changes);
+    settings.cleanup_interval = raw.ms("cleanup_interval").unwrap_or(settings.cleanup_interval);
+    settings.polling_interval = raw.ms("polling_interval").unwrap_or(settings.polling_interval);
+    settings.replication_log = replication_log;
+    settings.nats = nats;
+    settings.cluster = cluster;
+    raw.read_bool("logging.verbose", &mut settings.logging.verbose);
+    if raw.text("logging.format") == Some("json") {
+        settings.logging.format = LogFormat::Json;
+    }
+    Some(settings)
+}
+
+fn db_path(raw: &mut Raw, whole: &Place) -> Option<PathBuf> {
+    if raw.text("db_path").is_none() && !raw.is_set("db_path") && !raw.incomplete {
+        let problem = Problem::error(whole.clone(), "`db_path` is missing");
+        raw.problems.push(problem.hint("name the application's database: db_path = \"/var/lib/app/app.db\""));
+    }
+    raw.path("db_path")
+}
+
+/// The node id, and whether it was derived.
+fn node_id(raw: &mut Raw, whole: &Place, environment: &Environment) -> Option<(NodeId, bool)> {
+    let written = raw.integer("node_id").and_then(|id| u64::try_from(id).ok()).and_then(NodeId::new);
+    if let Some(id) = written {
+        return Some((id, false));
+    }
+    let derived = environment.machine_id.as_deref().and_then(derive_node_id);
+    if derived.is_none() && !raw.is_set("node_id") && !raw.incomplete {
+        let message = "`node_id` is missing, and this machine has no /etc/machine-id to derive it from";
+        let problem = Problem::error(whole.clone(), message);
+        raw.problems.push(problem.hint("give every node a number of its own: node_id = 1"));
+    }
+    derived.map(|id| (id, true))
+}
+
+fn refuse_unavailable(raw: &mut Raw) {
+    for key in KEYS.iter().filter(|key| key.support == Support::Refused && key.path != "nats.urls") {
+        let what = if key.name() == "seed_file" { "authentication by NKey" } else { "TLS" };
+        let hint = if key.name() == "seed_file" {
+            "use nats.user_name and nats.user_password"
+        } else {
+            "without it nodes talk in clear text: use a network that you trust, for example a VPN"
+        };
+        raw.error(key.path, &format!("{what} is not available in this version"), hint);
+    }
+    if raw.value("nats.urls").is_some() {
+        let (message, hint) = match raw.text("nats.mode") {
+            Some("mesh") => (
+                "in mesh mode every node runs its own server",
+                "remove `nats.urls` and name the other nodes in cluster.peers",
+            ),
+            _ => SHARED_MODE,
+        };
+        raw.error("nats.urls", message, hint);
+    } else if raw.text("nats.mode") == Some("shared") {
+        raw.error("nats.mode", SHARED_MODE.0, SHARED_MODE.1);
+    }
+}
+
+const SHARED_MODE: (&str, &str) = (
+    "an existing NATS cluster (shared mode) cannot be used by this version",
+    "leave `nats.urls` out: the node runs its own nats-server; name the other nodes in cluster.peers",
+);
+
+fn replication_log(raw: &mut Raw) -> ReplicationLog {
+    let mut log = ReplicationLog::default();
+    raw.read_integer("replication_log.shards", &mut log.shards);
+    raw.read_bool("replication_log.compress", &mut log.compress);
+    raw.read_bool("replication_log.update_existing", &mut log.update_existing);
+    raw.read_integer("replication_log.replicas", &mut log.replicas);
+    log.max_entries =
+        raw.integer("replication_log.max_entries").and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    if let Some(Value::Duration(age)) = raw.value("replication_log.max_age") {
+        log.max_age = Some(*age).filter(|age| !age.is_zero());
+    }
+    if let Some(Value::Size(bytes)) = raw.value("replication_log.max_bytes") {
+        log.max_bytes = Some(*bytes).filter(|bytes| *bytes > 0);
+    }
+    check_retention(raw, &log);
+    log
+}
+
+fn check_retention(raw: &mut Raw, log: &ReplicationLog) {
+    if log.max_age.is_some_and(|age| age < STREAM_AGE_MIN) {
+        raw.error(
+            "replication_log.max_age",
+            "must be at least two minutes, or 0",
+            "for example: max_age = \"7d\"",
+        );
+    } else if log.max_age.is_some() {
+        raw.warn("replication_log.max_age", CATCH_UP, CATCH_UP_HINT);
+    }
+    if log.max_entries.is_some() {
+        raw.warn("replication_log.max_entries", CATCH_UP, CATCH_UP_HINT);
+    }
+    if log.max_bytes.is_some_and(|bytes| bytes < STREAM_BYTES_MIN) {
+        raw.error(
+            "replication_log.max_bytes",
+            "must be at least 256MiB, or 0",
+            "for example: max_bytes = \"4GiB\"",
+        );
+    } else if log.max_bytes.is_some_and(|bytes| bytes < STREAM_BYTES_DEFAULT) {
+        raw.warn("replication_log.max_bytes", CATCH_UP, CATCH_UP_HINT);
+    }
+    if log.replicas > 1 {
+        let message = "the embedded server stands alone: it keeps one copy";
+        raw.warn("replication_log.replicas", message, "every node has the rows of all others anyway");
+    }
+}
+
+const CATCH_UP: &str =
+    "a node that is away while this is exceeded stops consuming that stream when it comes back";
+const CATCH_UP_HINT: &str = "0 keeps everything, within the other limits";
+
+fn nats(raw: &mut Raw) -> Nats {
+    let mut nats = Nats::default();
+    raw.read_integer("nats.connect_retries", &mut nats.connect_retries);
+    if let Some(Value::Integer(seconds)) = raw.value("nats.reconnect_wait_seconds") {
+        nats.reconnect_wait = Duration::from_secs(seconds.unsigned_abs());
+    }
+    check_prefix(raw, "nats.subject_prefix", &mut nats.subject_prefix, &[]);
+    check_prefix(raw, "nats.stream_prefix", &mut nats.stream_prefix, &['.']);
+    nats.server_config = existing_file(raw, "nats.server_config");
+    nats.server_binary = existing_file(raw, "nats.server_binary");
+    nats.credentials = credentials(raw);
+    nats
+}
+
+/// Names of streams and tokens of subjects: nats-server refuses the rest.
+fn check_prefix(raw: &mut Raw, path: &'static str, prefix: &mut String, refused: &[char]) {
+    let Some(text) = raw.text(path).map(str::to_owned) else { return };
+    let allowed = |c: char| {
+        c.is_ascii_graphic() && !matches!(c, '*' | '>' | '/' | '\\' | '"' | '$') && !refused.contains(&c)
+    };
+    let dots = text.starts_with('.') || text.ends_with('.') || text.contains("..");
+    if dots || !text.chars().all(allowed) {
+        let hint = "use letters, digits, - and _, for example \"harmonylite-changes\"";
+        raw.error(path, "has characters that NATS does not allow there", hint);
+    } else if text.len() > PREFIX_LENGTH_MAX {
+        raw.error(path, &format!("is longer than {PREFIX_LENGTH_MAX} characters"), "choose a shorter one");
+    } else {
+        *prefix = text;
+    }
+}
+
+fn existing_file(raw: &mut Raw, path: &'static str) -> Option<PathBuf> {
+    let file = raw.path(path)?;
+    if !file.is_file() {
+        let message = format!("no such file: {}", file.display());
+        raw.error(path, &message, "correct the path, or remove the key");
+    }
+    Some(file)
+}
+
+fn credentials(raw: &mut Raw) -> Option<Credentials> {
+    let user_name = raw.text("nats.user_name").map(str::to_owned);
+    let user_password = match raw.value("nats.user_password") {
+        Some(Value::Secret(secret)) => Some(secret.clone()),
+        _ => None,
+    };
+    let bad = |text: &str| text.chars().any(char::is_control);
+    if user_name.as_deref().is_some_and(bad) || user_password.as_ref().map(Secret::reveal).is_some_and(bad) {
+        let path =
+            if user_name.as_deref().is_some_and(bad) { "nats.user_name" } else { "nats.user_password" };
+        raw.error(path, "holds a control character", "use printable characters");
+    }
+    match (user_name, user_password) {
+        (Some(user_name), Some(user_password)) => Some(Credentials { user_name, user_password }),
+        (Some(_), None) if !raw.is_set("nats.user_password") => {
+            raw.error(
+                "nats.user_name",
+                "`nats.user_password` is missing",
+                "set both, the same on every node",
+            );
+            None
+        }
+        (None, Some(_)) if !raw.is_set("nats.user_name") => {
+            raw.error(
+                "nats.user_password",
+                "`nats.user_name` is missing",
+                "set both, the same on every node",
+            );
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The cluster's name, which travels in every message.
+pub(super) fn cluster_name(raw: &mut Raw, name: &mut String) {
+    let Some(text) = raw.text("cluster.name").map(str::to_owned) else { return };
+    if text.len() > CLUSTER_NAME_MAX {
+        raw.error(
+            "cluster.name",
+            &format!("is longer than {CLUSTER_NAME_MAX} bytes"),
+            "choose a shorter one",
+        );
+    } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        raw.error("cluster.name", "holds spaces or control characters", "for example: name = \"shop\"");
+    } else {
+        *name = text;
+    }
+}
+
+impl Raw {
+    pub(super) fn text(&self, path: &str) -> Option<&str> {
+        match self.value(path) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn integer(&self, path: &str) -> Option<i64> {
+        match self.value(path) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn ms(&self, path: &str) -> Option<Duration> {
+        self.integer(path).filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.unsigned_abs()))
+    }
+
+    fn path(&self, path: &str) -> Option<PathBuf> {
+        self.text(path).map(|text| std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text)))
+    }
+
+    fn read_bool(&self, path: &str, into: &mut bool) {
+        if let Some(Value::Bool(on)) = self.value(path) {
+            *into = *on;
+        }
+    }
+
+    /// The bounds in the key table fit the type; a test reads each bound.
+    fn read_integer<T: TryFrom<i64>>(&self, path: &str, into: &mut T) {
+        if let Some(Ok(number)) = self.integer(path).map(T::try_from) {
+            *into = number;
+        }
+    }
+
+    /// An error at the key's place; nothing when it was not set.
+    pub(super) fn error(&mut self, path: &'static str, message: &str, hint: &str) {
+        if let Some(place) = self.place(path) {
+            self.problems.push(Problem::error(place, format!("`{path}`: {message}")).hint(hint));
+        }
+    }
+
+    /// The same as a warning.
+    pub(super) fn warn(&mut self, path: &'static str, message: &str, hint: &str) {
+        if let Some(place) = self.place(path) {
+            self.problems.push(Problem::warning(place, format!("`{path}`: {message}")).hint(hint));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! HarmonyLite: a sidecar that replicates an application's SQLite database between nodes.
+//!
+//! This crate is everything that meets the world: configuration, command line, the runtime, NATS. Decisions are in
+//! `harmonylite-core`, SQL is in `harmonylite-sqlite`.
+
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod nats;
+pub mod runtime;
+pub mod status;
+pub mod telemetry;

@@ -1,0 +1,357 @@
+//! Connections: they never block for good, reconnect by themselves, and say why they do not work.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
+use harmonylite_core::model::NodeId;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{NatsError, Version, node_of_server};
+
+/// Reconnecting starts at once and slows down to this: the library's own default grows to 4 s.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY_STEP: Duration = Duration::from_millis(100);
+/// A dead TCP connection is noticed after two of these.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A password or key: never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `secret` from being shown.
+    #[must_use]
+    pub const fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Who we are to a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Credentials {
+    /// The user's name.
+    pub user: String,
+    /// Their password.
+    pub password: Secret,
+}
+
+/// Where to connect, and as whom.
+#[derive(Clone, Debug)]
+pub struct ConnectSettings {
+    /// What the server calls this client in its logs.
+    pub name: String,
+    /// URLs of one server or of one cluster: `nats://host:port`.
+    pub servers: Vec<String>,
+    /// `None`: whatever the URL says, or what the server gives to anonymous clients.
+    pub credentials: Option<Credentials>,
+}
+
+impl ConnectSettings {
+    /// The servers, for people: a URL may hold a password.
+    fn shown_servers(&self) -> String {
+        let shown: Vec<_> = self.servers.iter().map(|url| without_password(url)).collect();
+        shown.join(", ")
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+}
+
+/// Who answers at the other end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// The server's name.
+    pub server_name: String,
+    /// Its node; `None` when it is not the server of a node.
+    pub node: Option<NodeId>,
+    /// The server's version; `None` when it is written as never seen before.
+    pub version: Option<Version>,
+    /// The largest message it takes, in bytes.
+    pub max_payload: usize,
+}
+
+/// What the connection has gone through; counters, so that nothing short is missed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Health {
+    connected: bool,
+    disconnects: u64,
+    denials: u64,
+    /// The last refusal of a permission: to the one who asked it looks like a timeout.
+    denial: String,
+    /// Why the last attempt to connect failed.
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Failure {
+    Credentials,
+    Other(String),
+}
+
+/// A connection to one server (or cluster); clones share it. Dropping the last one closes it.
+#[derive(Clone)]
+pub struct Connection {
+    client: Client,
+    jetstream: Context,
+    health: watch::Receiver<Health>,
+    server: String,
+    user: String,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Begins to connect, and goes on for as long as it lives; [`ready`](Self::ready) tells when it has worked.
+    /// Fails only when a URL makes no sense.
+    pub async fn open(settings: &ConnectSettings) -> Result<Self, NatsError> {
+        let server = settings.shown_servers();
+        let (health_sender, health) = watch::channel(Health::default());
+        let client = options(settings, health_sender, server.clone())
+            .connect(settings.servers.clone())
+            .await
+            .map_err(|error| NatsError::Unreachable { server: server.clone(), reason: error.to_string() })?;
+        let user = settings.credentials.as_ref().map_or("a client without a name", |c| &c.user).to_owned();
+        let jetstream = async_nats::jetstream::new(client.clone());
+        Ok(Self { client, jetstream, health, server, user })
+    }
+
+    /// Waits until the server answers, at most `within`. Wrong credentials are reported at once.
+    pub async fn ready(&self, within: Duration) -> Result<Peer, NatsError> {
+        match timeout(within, self.wait_ready()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable(within)),
+        }
+    }
+
+    /// Is there a connection right now?
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.health.borrow().connected
+    }
+
+    /// Where it leads, for people.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    async fn wait_ready(&self) -> Result<Peer, NatsError> {
+        let mut health = self.health.clone();
+        loop {
+            {
+                let now = health.borrow_and_update();
+                if now.connected {
+                    break;
+                }
+                if now.failure == Some(Failure::Credentials) {
+                    return Err(self.wrong_credentials());
+                }
+            }
+            if health.changed().await.is_err() {
+                return Err(self.failed("connecting", "the connection is closed"));
+            }
+        }
+        // The event comes a moment before the client knows whom it talks to; a flush is answered after that.
+        self.client.flush().await.map_err(|error| self.failed("connecting", error))?;
+        Ok(self.peer())
+    }
+
+    /// Asks JetStream for a sign of life.
+    pub(super) async fn query_jetstream(&self) -> Result<(), NatsError> {
+        const WITHIN: Duration = Duration::from_secs(2);
+        let what = "asking JetStream for its state";
+        let answer = self.call(what, WITHIN, self.jetstream.query_account()).await?;
+        answer.map(drop).map_err(|error| self.failed(what, error))
+    }
+
+    fn peer(&self) -> Peer {
+        let info = self.client.server_info();
+        Peer {
+            node: node_of_server(&info.server_name),
+            server_name: info.server_name,
+            version: Version::parse(&info.version),
+            max_payload: info.max_payload,
+        }
+    }
+
+    /// Awaits a request at most `within`; ends it as soon as the connection is lost or the server refuses
+    /// a permission. All errors leave open whether the server has carried it out.
+    pub(super) async fn call<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        request: impl Future<Output = T>,
+    ) -> Result<T, NatsError> {
+        let mut trouble = self.trouble();
+        if !self.is_connected() {
+            return Err(self.failed(what, "not connected"));
+        }
+        tokio::select! {
+            biased;
+            answer = timeout(within, request) => {
+                answer.map_err(|_| self.failed(what, format!("no answer within {} s", within.as_secs())))
+            }
+            reason = trouble.happens() => Err(self.failed(what, reason)),
+        }
+    }
+
+    /// Watches for trouble from now on.
+    pub(super) fn trouble(&self) -> Trouble {
+        let mut health = self.health.clone();
+        let since = health.borrow_and_update().clone();
+        Trouble { health, since }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn jetstream(&self) -> &Context {
+        &self.jetstream
+    }
+
+    pub(super) fn failed(&self, what: &str, reason: impl fmt::Display) -> NatsError {
+        NatsError::Request { what: what.to_owned(), server: self.server.clone(), reason: reason.to_string() }
+    }
+
+    fn wrong_credentials(&self) -> NatsError {
+        NatsError::WrongCredentials { server: self.server.clone(), user: self.user.clone() }
+    }
+
+    fn unreachable(&self, within: Duration) -> NatsError {
+        let reason = match &self.health.borrow().failure {
+            Some(Failure::Credentials) => return self.wrong_credentials(),
+            Some(Failure::Other(reason)) => reason.clone(),
+            None => format!("no answer within {} ms", within.as_millis()),
+        };
+        NatsError::Unreachable { server: self.server.clone(), reason }
+    }
+}
+
+/// Sees everything that happens to a connection after it was made.
+pub(super) struct Trouble {
+    health: watch::Receiver<Health>,
+    since: Health,
+}
+
+impl Trouble {
+    /// Waits for the loss of the connection or the refusal of a permission, and says which. Safe to cancel.
+    pub(super) async fn happens(&mut self) -> String {
+        loop {
+            {
+                let now = self.health.borrow_and_update();
+                if now.disconnects != self.since.disconnects {
+                    return "connection lost".to_owned();
+                }
+                if now.denials != self.since.denials {
+                    return now.denial.clone();
+                }
+            }
+            if self.health.changed().await.is_err() {
+                return "connection closed".to_owned();
+            }
+        }
+    }
+}
+
+fn options(settings: &ConnectSettings, health: watch::Sender<Health>, server: String) -> ConnectOptions {
+    let health = std::sync::Arc::new(health);
+    let options = ConnectOptions::new()
+        .name(&settings.name)
+        .retry_on_initial_connect()
+        .ignore_discovered_servers()
+        .connection_timeout(TCP_CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            note_event(&event, &health, &server);
+            std::future::ready(())
+        });
+    match &settings.credentials {
+        Some(Credentials { user, password }) => {
+            options.user_and_password(user.clone(), password.reveal().to_owned())
+        }
+        None => options,
+    }
+}
+
+fn reconnect_delay(attempt: usize) -> Duration {
+    let steps = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+    RECONNECT_DELAY_STEP.saturating_mul(steps).min(RECONNECT_DELAY_MAX)
+}
+
+fn note_event(event: &Event, health: &watch::Sender<Health>, server: &str) {
+    tracing::debug!(%server, %event, "connection event");
+    health.send_modify(|health| match event {
+        Event::Connected => {
+            health.connected = true;
+            health.failure = None;
+        }
+        Event::Disconnected | Event::Closed => {
+            health.connected = false;
+            health.disconnects += 1;
+        }
+        Event::ServerError(ServerError::AuthorizationViolation) => {
+            health.failure = Some(Failure::Credentials);
+        }
+        Event::ServerError(ServerError::Other(error))
+            if error.to_lowercase().contains("permissions violation") =>
+        {
+            health.denials += 1;
+            health.denial.clone_from(error);
+        }
+        Event::ClientError(ClientError::Other(error)) => health.failure = Some(failure(error)),
+        _ => {}
+    });
+}
+
+fn failure(error: &str) -> Failure {
+    let lower = error.to_lowercase();
+    if lower.contains("authorization violation") || lower.contains("authentication") {
+        Failure::Credentials
+    } else {
+        Failure::Other(error.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_urls_are_not_shown() {
+        assert_eq!(without_password("nats://me:p@ss@host:4222"), "nats://host:4222");
+        assert_eq!(without_password("me:secret@host:4222"), "host:4222");
+        assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
+        assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "(secret)");
+    }
+
+    #[test]
+    fn reconnecting_starts_at_once_and_is_capped() {
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        assert_eq!(reconnect_delay(2), RECONNECT_DELAY_STEP);
+        assert_eq!(reconnect_delay(usize::MAX), RECONNECT_DELAY_MAX);
+    }
+}

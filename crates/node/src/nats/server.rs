@@ -1,0 +1,339 @@
+//! The supervised server: started, watched, restarted, stopped.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::child::{ServerProcess, stop_stale};
+use super::connect::{ConnectSettings, Connection, Credentials, Secret};
+use super::server_config::{ServerFiles, ServerSettings, check_listener, write_config, write_private};
+use super::{NatsError, Version, find_server_binary, random_hex, server_name};
+
+/// 30 ms with an empty store, 0.3 s with 100,000 messages; a slow disk and millions of them take longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(5);
+const RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
+/// A server that lived for so long had no trouble starting: the next delay is the smallest again.
+const STEADY_AFTER: Duration = Duration::from_secs(1);
+
+/// What happens to a running server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServerEvent {
+    /// It is down; it will be started again.
+    Down {
+        /// How it ended, or why it could not be started.
+        reason: String,
+        /// When it is tried next, from now.
+        retry_ms: u64,
+    },
+    /// It was restarted and answers.
+    Restarted,
+}
+
+/// A nats-server that runs as our child. Dropping it stops it, too, but does not wait for the end.
+#[derive(Debug)]
+pub struct Server {
+    listen: SocketAddr,
+    version: Version,
+    local: Credentials,
+    name: String,
+    pid: ServerPid,
+    stop: DropGuard,
+    supervisor: JoinHandle<()>,
+}
+
+/// The server's process, followed over restarts.
+#[derive(Clone, Debug, Default)]
+pub struct ServerPid(Arc<AtomicU32>);
+
+impl ServerPid {
+    /// Its process id; `None` while it is down.
+    #[must_use]
+    pub fn get(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    fn set(&self, process: Option<&ServerProcess>) {
+        let pid =
+            process.and_then(ServerProcess::pid).map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs());
+        self.0.store(pid, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    /// Starts the server and waits until JetStream answers. It is restarted whenever it ends, until `cancel` or
+    /// [`stop`](Self::stop); what happens is told to `events` as far as there is room.
+    ///
+    /// The runtime must be a current-thread one, on a thread that lives as long as the process (the main thread):
+    /// the kernel kills the server when the thread that started it ends.
+    pub async fn start(
+        settings: ServerSettings,
+        events: mpsc::Sender<ServerEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Self, NatsError> {
+        check_listener(&settings)?;
+        let (binary, version) = find_server_binary(settings.binary.as_deref())?;
+        let files = ServerFiles::prepare(&settings)?;
+        let lock = lock_store(&files)?;
+        stop_stale(&files).await?;
+        let listen = choose_listener(settings.listen, &files)?;
+        let local = local_credentials()?;
+        write_config(&settings, &files, listen, &local)?;
+        warn_of_replaced_blocks(&settings);
+        let name = server_name(settings.node_id);
+        let connect = connect_settings(&name, listen, &local);
+        let stop = cancel.child_token();
+        let pid = ServerPid::default();
+        let mut launcher =
+            Launcher { binary, files, connect, pid: pid.clone(), stop: stop.clone(), _lock: lock };
+        let process = launcher.launch().await?;
+        let supervisor = tokio::spawn(launcher.supervise(process, events));
+        Ok(Self { listen, version, local, name, pid, stop: stop.drop_guard(), supervisor })
+    }
+
+    /// Where it listens: stays the same over restarts.
+    #[must_use]
+    pub const fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// The URL for clients on this machine.
+    #[must_use]
+    pub fn client_url(&self) -> String {
+        client_url(self.listen)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> ServerPid {
+        self.pid.clone()
+    }
+
+    /// The server's version.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Connects with all rights: for our own use only.
+    #[must_use]
+    pub fn connect_settings(&self) -> ConnectSettings {
+        connect_settings(&self.name, self.listen, &self.local)
+    }
+
+    /// Stops it in order and waits for its end.
+    pub async fn stop(self) {
+        drop(self.stop);
+        let _ = self.supervisor.await;
+    }
+}
+
+/// Everything that a start and a restart need.
+struct Launcher {
+    binary: PathBuf,
+    files: ServerFiles,
+    connect: ConnectSettings,
+    pid: ServerPid,
+    stop: CancellationToken,
+    /// Two servers on one directory both start and corrupt it silently. Held until the child is gone.
+    _lock: File,
+}
+
+impl Launcher {
+    async fn launch(&mut self) -> Result<ServerProcess, NatsError> {
+        remove_ports_files(&self.files);
+        let mut process = ServerProcess::spawn(&self.binary, &self.files)?;
+        let pid = process.pid();
+        let outcome = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(NatsError::Cancelled),
+            status = process.ended() => Err(NatsError::ServerEnded { status, log: String::new() }),
+            ready = self.ready(pid) => ready,
+        };
+        match outcome {
+            Ok(()) => {
+                self.pid.set(Some(&process));
+                Ok(process)
+            }
+            Err(NatsError::ServerEnded { status, .. }) => {
+                Err(NatsError::ServerEnded { status, log: process.final_words().await })
+            }
+            Err(error) => {
+                process.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the ports file, then for a connection, then for JetStream.
+    async fn ready(&self, pid: Option<Pid>) -> Result<(), NatsError> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        let late = |reason: &str| NatsError::ServerNotReady {
+            seconds: READY_TIMEOUT.as_secs(),
+            reason: reason.to_owned(),
+        };
+        while !has_ports_file(&self.files, pid) {
+            if Instant::now() > deadline {
+                return Err(late("it has not opened its ports"));
+            }
+            sleep(READY_POLL).await;
+        }
+        let connection = Connection::open(&self.connect).await?;
+        connection.ready(deadline.saturating_duration_since(Instant::now())).await?;
+        while let Err(error) = connection.query_jetstream().await {
+            if Instant::now() > deadline {
+                return Err(late(&error.to_string()));
+            }
+            sleep(READY_POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn supervise(mut self, mut process: ServerProcess, events: mpsc::Sender<ServerEvent>) {
+        let stop = self.stop.clone();
+        let mut delay = RESTART_DELAY_MIN;
+        loop {
+            let started = Instant::now();
+            let status = tokio::select! {
+                biased;
+                () = stop.cancelled() => return process.stop().await,
+                status = process.ended() => status,
+            };
+            self.pid.set(None);
+            if started.elapsed() > STEADY_AFTER {
+                delay = RESTART_DELAY_MIN;
+            }
+            let reason = format!("nats-server ended ({status}): {}", process.final_words().await);
+            match self.restart(&mut delay, reason, &events).await {
+                Some(restarted) => process = restarted,
+                None => return,
+            }
+            tracing::info!("nats-server is running again");
+            let _ = events.try_send(ServerEvent::Restarted);
+        }
+    }
+
+    /// Tries until it works; `None` when we are to stop.
+    async fn restart(
+        &mut self,
+        delay: &mut Duration,
+        mut reason: String,
+        events: &mpsc::Sender<ServerEvent>,
+    ) -> Option<ServerProcess> {
+        let stop = self.stop.clone();
+        loop {
+            let retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(retry_ms, "{reason}");
+            let _ = events.try_send(ServerEvent::Down { reason, retry_ms });
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                () = sleep(*delay) => {}
+            }
+            *delay = (*delay * 2).min(RESTART_DELAY_MAX);
+            match self.launch().await {
+                Ok(process) => return Some(process),
+                Err(NatsError::Cancelled) => return None,
+                Err(error) => reason = error.to_string(),
+            }
+        }
+    }
+}
+
+fn lock_store(files: &ServerFiles) -> Result<File, NatsError> {
+    let path = files.lock();
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = open.map_err(|reason| NatsError::File { action: "open", path: path.clone(), reason })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(NatsError::StoreLocked { path }),
+        Err(fs::TryLockError::Error(reason)) => Err(NatsError::File { action: "lock", path, reason }),
+    }
+}
+
+/// Checks that nobody listens there. Port 0 means: any, but the same at every start, because peers know it.
+fn choose_listener(configured: SocketAddr, files: &ServerFiles) -> Result<SocketAddr, NatsError> {
+    let kept = fs::read_to_string(files.port()).ok().and_then(|port| port.trim().parse::<u16>().ok());
+    let (port, hint) = match (configured.port(), kept) {
+        (0, Some(kept)) => (kept, format!("; remove {} to have another port chosen", files.port().display())),
+        (port, _) => (port, String::new()),
+    };
+    let wanted = SocketAddr::new(configured.ip(), port);
+    let taken = |reason| NatsError::PortTaken { listen: wanted, reason, hint };
+    let listen = TcpListener::bind(wanted).and_then(|listener| listener.local_addr()).map_err(taken)?;
+    if configured.port() == 0 && kept.is_none() {
+        write_private(&files.port(), &format!("{}\n", listen.port()))?;
+    }
+    Ok(listen)
+}
+
+fn local_credentials() -> Result<Credentials, NatsError> {
+    // A random name, too: it cannot be the one that peers use.
+    Ok(Credentials { user: format!("local-{}", random_hex(4)?), password: Secret::new(random_hex(24)?) })
+}
+
+fn connect_settings(name: &str, listen: SocketAddr, local: &Credentials) -> ConnectSettings {
+    ConnectSettings {
+        name: name.to_owned(),
+        servers: vec![client_url(listen)],
+        credentials: Some(local.clone()),
+    }
+}
+
+/// A wildcard is no address to connect to: the loopback address reaches it.
+fn client_url(listen: SocketAddr) -> String {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        address.set_ip(match listen {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("nats://{address}")
+}
+
+/// A block in the user's file replaces ours of that name whole: worth a word where ours matters.
+fn warn_of_replaced_blocks(settings: &ServerSettings) {
+    let Some(path) = &settings.server_config else { return };
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let keys: Vec<_> =
+        text.lines().filter_map(|line| line.split([' ', ':', '=', '{', '\t']).next()).collect();
+    for (key, loss) in [
+        ("authorization", "the accounts of this node and of its peers are gone"),
+        ("jetstream", "its limits and sync_interval are those of that file"),
+        ("listen", "peers and this node use the address of the configuration, not that one"),
+        ("port", "peers and this node use the port of the configuration, not that one"),
+    ] {
+        if keys.contains(&key) {
+            tracing::warn!(file = %path.display(), "nats.server_config replaces {key:?}: {loss}");
+        }
+    }
+}
+
+fn ports_files(files: &ServerFiles) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(files.store()).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "ports"))
+}
+
+/// A server that was killed leaves its ports file behind.
+fn remove_ports_files(files: &ServerFiles) {
+    ports_files(files).for_each(|path| {
+        let _ = fs::remove_file(path);
+    });
+}
+
+fn has_ports_file(files: &ServerFiles, pid: Option<Pid>) -> bool {
+    let Some(pid) = pid else { return false };
+    let suffix = format!("_{}.ports", pid.as_raw_nonzero());
+    ports_files(files).any(|path| path.to_string_lossy().ends_with(&suffix))
+}

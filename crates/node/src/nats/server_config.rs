@@ -1,0 +1,297 @@
+//! The configuration of the supervised nats-server: what it may do, where it listens, who may come in.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use harmonylite_core::model::NodeId;
+
+use super::{Credentials, NatsError, SERVER_NAME_PREFIX, random_hex};
+
+/// Largest message of a server of ours; external ones usually have 1 MB.
+const MAX_PAYLOAD: &str = "8MB";
+/// The name of the account that peers get on loopback when no credentials are configured.
+const ANONYMOUS_PEER: &str = "peer";
+
+/// What the supervised server is to be.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The nats-server to run; `None`: beside our executable, else in `PATH`.
+    pub binary: Option<PathBuf>,
+    /// The directory of the database; the server's files go to `nats/` in it.
+    pub data_dir: PathBuf,
+    /// Whose server it is.
+    pub node_id: NodeId,
+    /// Where it listens for clients. Port 0: a free port is chosen once and kept in the data directory.
+    pub listen: SocketAddr,
+    /// As whom peers come. `None` is allowed on loopback only: then anybody there may read the streams.
+    pub peer_credentials: Option<Credentials>,
+    /// A configuration file of the user; what stands in it wins. A block there replaces ours of that name whole.
+    pub server_config: Option<PathBuf>,
+    /// The streams that peers may read.
+    pub stream_names: Vec<String>,
+    /// Bytes that all streams together may take on disk.
+    pub max_file_store: u64,
+}
+
+/// The name of the server of `node`: peers read the node from it.
+#[must_use]
+pub fn server_name(node: NodeId) -> String {
+    format!("{SERVER_NAME_PREFIX}{node}")
+}
+
+/// Where the files of one node's server are.
+#[derive(Clone, Debug)]
+pub(super) struct ServerFiles {
+    /// The directory of all of them: `<data>/nats`, without symbolic links.
+    dir: PathBuf,
+    name: String,
+}
+
+impl ServerFiles {
+    /// Makes the directory, private to us, when it is missing.
+    pub(super) fn prepare(settings: &ServerSettings) -> Result<Self, NatsError> {
+        let dir = settings.data_dir.join("nats");
+        let file_error = |reason| NatsError::File { action: "make", path: dir.clone(), reason };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(file_error)?;
+        let files =
+            Self { dir: dir.canonicalize().map_err(file_error)?, name: server_name(settings.node_id) };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(files.store()).map_err(file_error)?;
+        Ok(files)
+    }
+
+    /// The JetStream files, and the server's ports file.
+    pub(super) fn store(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.with_extension("lock")
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.with_extension("conf")
+    }
+
+    /// Process id and start time of the running server.
+    pub(super) fn child_record(&self) -> PathBuf {
+        self.with_extension("child")
+    }
+
+    /// The port that was chosen.
+    pub(super) fn port(&self) -> PathBuf {
+        self.with_extension("port")
+    }
+
+    fn with_extension(&self, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", self.name))
+    }
+}
+
+/// Refuses what would let strangers in.
+pub(super) fn check_listener(settings: &ServerSettings) -> Result<(), NatsError> {
+    if settings.peer_credentials.is_none() && !settings.listen.ip().is_loopback() {
+        return Err(NatsError::ListenerOpen { listen: settings.listen });
+    }
+    Ok(())
+}
+
+/// Writes the configuration, readable by us only.
+pub(super) fn write_config(
+    settings: &ServerSettings,
+    files: &ServerFiles,
+    listen: SocketAddr,
+    local: &Credentials,
+) -> Result<(), NatsError> {
+    let text = render(settings, files, listen, local)?;
+    write_private(&files.config(), &text)
+}
+
+/// Writes a file that only we may read; a reader never sees half of it.
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), NatsError> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|reason| NatsError::File { action: "write", path: path.to_owned(), reason })
+}
+
+fn render(
+    settings: &ServerSettings,
+    files: &ServerFiles,
+    listen: SocketAddr,
+    local: &Credentials,
+) -> Result<String, NatsError> {
+    let mut text = String::new();
+    let mut line = |content: String| {
+        text.push_str(&content);
+        text.push('\n');
+    };
+    line(format!("server_name: {}", quoted("node id", &server_name(settings.node_id))?));
+    line(format!("listen: \"{listen}\""));
+    line("http: \"127.0.0.1:-1\"".to_owned());
+    line(format!("ports_file_dir: {}", quoted_path(&files.store())?));
+    line(format!("max_payload: {MAX_PAYLOAD}"));
+    line("max_pending: 64MB".to_owned());
+    line("write_deadline: \"10s\"".to_owned());
+    line("ping_interval: \"20s\"".to_owned());
+    line("logtime: false".to_owned());
+    line("jetstream {".to_owned());
+    // Its store_dir is given on the command line: a second one, in the user's file, is then an error of the server,
+    // and the lock guards the directory that is used.
+    line("  max_memory_store: 64MB".to_owned());
+    line(format!("  max_file_store: {}", settings.max_file_store));
+    // JetStream's own default syncs every 2 minutes and loses acknowledged messages when the machine crashes.
+    line("  sync_interval: always".to_owned());
+    line("}".to_owned());
+    line(accounts(settings, local)?);
+    if let Some(path) = &settings.server_config {
+        line(format!("include {}", quoted_path(&relative_include(&files.dir, path)?)?));
+    }
+    Ok(text)
+}
+
+fn accounts(settings: &ServerSettings, local: &Credentials) -> Result<String, NatsError> {
+    let peer = match &settings.peer_credentials {
+        Some(credentials) => user_line(&credentials.user, credentials.password.reveal())?,
+        // Nobody needs this password: who brings none becomes this user.
+        None => user_line(ANONYMOUS_PEER, &random_hex(16)?)?,
+    };
+    let mut text = String::new();
+    if settings.peer_credentials.is_none() {
+        let _ = writeln!(text, "no_auth_user: \"{ANONYMOUS_PEER}\"");
+    }
+    let _ = writeln!(text, "authorization {{\n  users: [");
+    let _ = writeln!(text, "    {{ {} }}", user_line(&local.user, local.password.reveal())?);
+    let _ = writeln!(text, "    {{ {peer}, permissions: {{");
+    let _ = writeln!(text, "        publish: {{ allow: [");
+    for subject in peer_subjects(&settings.stream_names) {
+        let _ = writeln!(text, "          {}", quoted("stream name", &subject)?);
+    }
+    let _ = writeln!(text, "        ] }}\n        subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n  ]\n}}");
+    Ok(text)
+}
+
+fn user_line(user: &str, password: &str) -> Result<String, NatsError> {
+    Ok(format!(
+        "user: {}, password: {}",
+        quoted("nats.user_name", user)?,
+        quoted("nats.user_password", password)?
+    ))
+}
+
+/// All that a peer may send: to look at our streams and read them. Names in full: wildcards match whole tokens,
+/// `changes-*` would match nothing.
+fn peer_subjects(streams: &[String]) -> Vec<String> {
+    let of_stream = |stream: &String| {
+        [
+            format!("$JS.API.STREAM.INFO.{stream}"),
+            format!("$JS.API.CONSUMER.CREATE.{stream}.>"),
+            format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.*"),
+            format!("$JS.API.CONSUMER.INFO.{stream}.*"),
+            format!("$JS.API.CONSUMER.DELETE.{stream}.*"),
+            format!("$JS.API.DIRECT.GET.{stream}"),
+            format!("$JS.API.DIRECT.GET.{stream}.>"),
+        ]
+    };
+    std::iter::once("$JS.API.INFO".to_owned()).chain(streams.iter().flat_map(of_stream)).collect()
+}
+
+/// A string as the server's configuration language writes it: `$` and comments mean nothing inside.
+fn quoted(what: &'static str, value: &str) -> Result<String, NatsError> {
+    if value.is_empty() || value.chars().any(char::is_control) {
+        let reason = "it is empty or has control characters".to_owned();
+        return Err(NatsError::Invalid { what, reason });
+    }
+    Ok(format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+fn quoted_path(path: &Path) -> Result<String, NatsError> {
+    let text = path.to_str().ok_or_else(|| NatsError::Invalid {
+        what: "path",
+        reason: format!("{} is not valid UTF-8", path.display()),
+    })?;
+    quoted("path", text)
+}
+
+/// The server reads the path of an include as relative to the including file, whatever it starts with.
+fn relative_include(dir: &Path, path: &Path) -> Result<PathBuf, NatsError> {
+    let path = path.canonicalize().map_err(|reason| NatsError::File {
+        action: "read nats.server_config",
+        path: path.to_owned(),
+        reason,
+    })?;
+    let is_name = |component: &Component<'_>| matches!(component, Component::Normal(_));
+    let up = dir.components().filter(is_name).map(|_| Component::ParentDir);
+    Ok(up.chain(path.components().filter(is_name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::Secret;
+
+    fn settings(listen: &str, password: Option<&str>) -> ServerSettings {
+        ServerSettings {
+            binary: None,
+            data_dir: PathBuf::from("/data"),
+            node_id: NodeId::new(7).unwrap(),
+            listen: listen.parse().unwrap(),
+            peer_credentials: password.map(|password| Credentials {
+                user: "harmony".to_owned(),
+                password: Secret::new(password.to_owned()),
+            }),
+            server_config: None,
+            stream_names: vec!["changes-1".to_owned(), "changes-2".to_owned()],
+            max_file_store: 1 << 30,
+        }
+    }
+
+    fn rendered(settings: &ServerSettings) -> Result<String, NatsError> {
+        let files = ServerFiles { dir: PathBuf::from("/data/nats"), name: server_name(settings.node_id) };
+        let local = Credentials { user: "local".to_owned(), password: Secret::new("l".to_owned()) };
+        render(settings, &files, settings.listen, &local)
+    }
+
+    #[test]
+    fn beyond_loopback_credentials_are_required() {
+        assert!(check_listener(&settings("127.0.0.1:1", None)).is_ok());
+        assert!(check_listener(&settings("[::1]:1", None)).is_ok());
+        assert!(check_listener(&settings("0.0.0.0:1", Some("x"))).is_ok());
+        let refused = check_listener(&settings("0.0.0.0:1", None)).unwrap_err().to_string();
+        assert!(refused.contains("nats.user_password"), "{refused}");
+    }
+
+    #[test]
+    fn a_password_cannot_break_out_of_its_quotes() {
+        let text = rendered(&settings("127.0.0.1:1", Some(r#"a"b\c # $HOME"#))).unwrap();
+        assert!(text.contains(r#"password: "a\"b\\c # $HOME""#), "{text}");
+        assert!(rendered(&settings("127.0.0.1:1", Some("two\nlines"))).is_err());
+        assert!(rendered(&settings("127.0.0.1:1", Some(""))).is_err());
+    }
+
+    #[test]
+    fn peers_may_read_each_stream_by_its_full_name_and_nothing_else() {
+        let text = rendered(&settings("127.0.0.1:1", Some("x"))).unwrap();
+        assert!(text.contains("\"$JS.API.STREAM.INFO.changes-1\""), "{text}");
+        assert!(text.contains("\"$JS.API.CONSUMER.CREATE.changes-2.>\""), "{text}");
+        assert!(!text.contains("STREAM.DELETE") && !text.contains("no_auth_user"), "{text}");
+        assert!(rendered(&settings("127.0.0.1:1", None)).unwrap().contains("no_auth_user: \"peer\""));
+    }
+
+    #[test]
+    fn the_include_is_relative_to_the_configuration() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().canonicalize().unwrap();
+        let relative = relative_include(Path::new("/data/nats"), &path).unwrap();
+        assert_eq!(relative, Path::new("../..").join(path.strip_prefix("/").unwrap()));
+        assert!(relative_include(Path::new("/data"), Path::new("/no/such/file")).is_err());
+    }
+}

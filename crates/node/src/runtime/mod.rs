@@ -1,0 +1,240 @@
+//! One running node: puts the parts together, and takes them apart in order.
+//!
+//! Everything runs on one thread but the database: NATS, timers and the core share a current-thread runtime on the
+//! main thread (which must live as long as the process, see [`Server::start`](crate::nats::Server::start)), SQLite has
+//! a thread of its own.
+
+mod clock;
+mod control;
+mod driver;
+mod own_streams;
+mod peers;
+mod replaced;
+pub mod signals;
+mod store_thread;
+mod summary;
+mod timers;
+mod watch;
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use harmonylite_core::input::{Input, SchemaRead, StoreState};
+use harmonylite_core::limits::MESSAGE_SIZE_MAX;
+use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
+use harmonylite_core::status::Status;
+use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::summary::Summary;
+
+use self::control::ControlSocket;
+use self::driver::{Call, Driver, DriverError, INPUTS_MAX, World};
+use self::own_streams::OwnStreams;
+use self::peers::Peers;
+use self::store_thread::StoreHandle;
+use crate::config::Settings;
+use crate::exit::{ExitCode, ExitError};
+use crate::nats::{Connection, Server, ServerEvent, ServerSettings};
+
+/// Requests to one source that may wait: the core sends a handful, and credit in lumps.
+const SOURCE_REQUESTS_MAX: usize = 64;
+/// Calls to the driver that may wait.
+const CALLS_MAX: usize = 16;
+/// What the server says of itself and nobody has read yet; more is not kept.
+const SERVER_EVENTS_MAX: usize = 16;
+/// Room in the server's store beside the streams.
+const STORE_RESERVE: u64 = 1 << 30;
+/// The store of a server whose streams have no limit: 8 EiB, JetStream counts in signed numbers.
+const STREAM_BYTES_UNLIMITED: u64 = i64::MAX as u64;
+/// How long the server may take to save its streams.
+const SERVER_STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Runs a node until `stop`. `started` is told once what runs where, as soon as it runs.
+///
+/// # Errors
+/// When the node cannot start, or cannot go on; the message says what to do.
+pub async fn run(
+    settings: Settings,
+    stop: CancellationToken,
+    started: impl FnOnce(&Summary),
+) -> Result<(), ExitError> {
+    let _lock = LockFile::acquire(&settings.db_path)?;
+    let store = open_store(&settings)?;
+    let (state, schema) = (store.state()?, store.opened_schema());
+    // The server ends after us, not with `stop`: what is under way is still to be acknowledged.
+    let server = tokio::select! {
+        server = start_server(&settings) => server?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let summary = Summary::new(&settings, &server, &schema);
+    started(&summary);
+    let outcome = operate(&settings, store, state, schema, &server, summary, stop).await;
+    if tokio::time::timeout(SERVER_STOP_MAX, server.stop()).await.is_err() {
+        tracing::warn!("nats-server did not stop in time");
+    }
+    outcome
+}
+
+fn open_store(settings: &Settings) -> Result<Store, ExitError> {
+    let options = OpenOptions {
+        node_id: settings.node_id,
+        fresh_incarnation: driver::random_incarnation(),
+        shards: settings.replication_log.shards,
+        publish: settings.publish,
+        clock: ClockSql::default(),
+    };
+    Ok(Store::open(&settings.db_path, &options)?)
+}
+
+async fn start_server(settings: &Settings) -> Result<Server, ExitError> {
+    let (events, mut received) = mpsc::channel(SERVER_EVENTS_MAX);
+    let server = Server::start(server_settings(settings), events, CancellationToken::new()).await?;
+    tokio::spawn(async move {
+        while let Some(event) = received.recv().await {
+            match event {
+                ServerEvent::Down { reason, retry_ms } => {
+                    tracing::error!(reason, retry_ms, "nats-server is down, starting it again");
+                }
+                ServerEvent::Restarted => tracing::info!("nats-server runs again"),
+            }
+        }
+    });
+    Ok(server)
+}
+
+fn server_settings(settings: &Settings) -> ServerSettings {
+    let log = &settings.replication_log;
+    let streams = own_streams::shards(settings).map(|shard| own_streams::stream_name(settings, shard));
+    let listen = &settings.cluster.listen;
+    ServerSettings {
+        binary: settings.nats.server_binary.clone(),
+        data_dir: settings.db_path.parent().map_or_else(Default::default, ToOwned::to_owned),
+        node_id: settings.node_id,
+        listen: (listen.host, listen.port.unwrap_or(0)).into(),
+        peer_credentials: peers::credentials(settings),
+        server_config: settings.nats.server_config.clone(),
+        stream_names: streams.collect(),
+        max_file_store: file_store_max(log.max_bytes, log.shards),
+    }
+}
+
+/// All streams full, and a little: the server refuses a stream whose limit does not fit.
+fn file_store_max(stream_bytes: Option<u64>, shards: u16) -> u64 {
+    let all = stream_bytes.unwrap_or(STREAM_BYTES_UNLIMITED).saturating_mul(u64::from(shards));
+    all.saturating_add(STORE_RESERVE).min(STREAM_BYTES_UNLIMITED)
+}
+
+/// The running node: from the first effect to the last.
+async fn operate(
+    settings: &Settings,
+    store: Store,
+    state: StoreState,
+    schema: SchemaRead,
+    server: &Server,
+    summary: Summary,
+    stop: CancellationToken,
+) -> Result<(), ExitError> {
+    let tasks = CancellationToken::new();
+    let _end_tasks = tasks.clone().drop_guard();
+    let (inputs, received) = mpsc::channel(INPUTS_MAX);
+    let (calls, called) = mpsc::channel(CALLS_MAX);
+    let local = Connection::open(&server.connect_settings()).await?;
+    let own = OwnStreams::of(settings, &state, &local);
+    let (store, thread) = start_store(settings, store, &inputs)?;
+    let watcher = watch::start(&settings.db_path, store.clone());
+    let world = World {
+        store,
+        publishers: own.start_publishers(&inputs, &tasks),
+        sources: own.start_sources(&inputs, &tasks),
+    };
+    let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
+    serve_status(settings, summary, &local, &peers, &calls, &tasks);
+    let mut effects = Vec::new();
+    let replicator = Replicator::new(core_settings(settings, &own), state, schema, &mut effects);
+    let driver = Driver::start(replicator, world, effects)?;
+    tokio::select! {
+        ended = driver.run(received, called, stop) => ended?,
+        () = replaced::notice(&settings.db_path) => return Err(replaced::error(&settings.db_path)),
+    }
+    drop(watcher);
+    join_store(thread).await
+}
+
+/// The driver and the watcher are gone, and with them the last who could ask: the thread ends by itself.
+async fn join_store(thread: JoinHandle<()>) -> Result<(), ExitError> {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    match joined {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(ExitError::new(ExitCode::Unexpected, "the store thread panicked")),
+    }
+}
+
+fn start_store(
+    settings: &Settings,
+    store: Store,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(StoreHandle, JoinHandle<()>), ExitError> {
+    store_thread::start(store, inputs.clone(), settings.polling_interval)
+        .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start a thread: {error}")))
+}
+
+/// Answers on the control socket. Without it only `harmonylite status` is missing: no reason not to replicate.
+fn serve_status(
+    settings: &Settings,
+    summary: Summary,
+    local: &Connection,
+    peers: &Peers,
+    calls: &mpsc::Sender<Call>,
+    tasks: &CancellationToken,
+) {
+    let socket = match ControlSocket::bind(&settings.db_path) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%error, "no control socket, `harmonylite status` will not reach this process");
+            return;
+        }
+    };
+    let (local, peers, calls, tasks) = (local.clone(), peers.clone(), calls.clone(), tasks.clone());
+    tokio::spawn(async move {
+        let render = |core: &Status| {
+            let status = summary.status(core, &peers.list(), local.is_connected());
+            serde_json::to_string(&status).unwrap_or_default()
+        };
+        tokio::select! {
+            () = tasks.cancelled() => {}
+            () = socket.serve(calls, render) => {}
+        }
+    });
+}
+
+fn core_settings(settings: &Settings, own: &OwnStreams) -> CoreSettings {
+    CoreSettings {
+        cluster: settings.cluster.name.clone(),
+        shards: settings.replication_log.shards,
+        publish: settings.publish,
+        replicate: settings.replicate,
+        compress: settings.replication_log.compress,
+        message_size_max: MESSAGE_SIZE_MAX,
+        housekeeping_interval_ms: u64::try_from(settings.cleanup_interval.as_millis()).unwrap_or(u64::MAX),
+        own_sources: own.sources(),
+    }
+}
+
+impl From<DriverError> for ExitError {
+    fn from(error: DriverError) -> Self {
+        Self::new(ExitCode::Unexpected, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_of_the_server_holds_all_streams() {
+        assert!(file_store_max(Some(4 << 30), 4) > 16 << 30);
+        assert_eq!(file_store_max(None, 4), STREAM_BYTES_UNLIMITED);
+    }
+}

@@ -1,0 +1,105 @@
+//! What runs where: the summary at every start, and the frame of the status document.
+
+use std::time::Instant;
+
+use harmonylite_core::input::SchemaRead;
+use harmonylite_core::status::Status;
+use jiff::Timestamp;
+
+use super::peers::PeerState;
+use crate::config::Settings;
+use crate::nats::{Server, ServerPid};
+use crate::status::{NatsStatus, NodeStatus, PeerStatus, ReplicationStatus};
+
+/// A node that runs, as far as it does not change.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    frame: NodeStatus,
+    started: Instant,
+    pid: ServerPid,
+    /// Replicated tables.
+    replicated: Vec<String>,
+    /// (table, reason).
+    refused: Vec<(String, String)>,
+}
+
+impl Summary {
+    /// Of a node whose database is open and whose server answers.
+    pub(crate) fn new(settings: &Settings, server: &Server, schema: &SchemaRead) -> Self {
+        let reported = |refused| schema.tables.iter().filter(move |table| table.refused.is_some() == refused);
+        let refusal = |table: &harmonylite_core::input::TableReport| {
+            (table.name.clone(), table.refused.clone().unwrap_or_default())
+        };
+        Self {
+            frame: frame(settings, server),
+            started: Instant::now(),
+            pid: server.pid(),
+            replicated: reported(false).map(|table| table.name.clone()).collect(),
+            refused: reported(true).map(refusal).collect(),
+        }
+    }
+
+    /// One log line for what runs where, one for each table that is left out.
+    pub fn log(&self) {
+        let frame = &self.frame;
+        tracing::info!(
+            node_id = frame.node_id,
+            mode = frame.mode,
+            cluster = frame.cluster,
+            database = frame.database,
+            listen = frame.listen,
+            advertise = frame.advertise.as_deref().unwrap_or("nowhere"),
+            tables = self.replicated.join(","),
+            left_out = self.refused.len(),
+            "harmonylite {} runs",
+            frame.version
+        );
+        for (table, reason) in &self.refused {
+            tracing::warn!(table, reason, "table not replicated");
+        }
+    }
+
+    /// The whole status.
+    pub(crate) fn status(&self, core: &Status, peers: &[PeerState], connected: bool) -> NodeStatus {
+        let mut status = self.frame.clone();
+        status.incarnation = format!("{:016x}", core.origin.raw_incarnation());
+        status.uptime_s = self.started.elapsed().as_secs();
+        status.nats.pid = self.pid.get();
+        status.nats.connected = connected;
+        status.replication = ReplicationStatus::from(core);
+        status.peers = peers.iter().map(|peer| peer_status(peer, core)).collect();
+        status
+    }
+}
+
+fn frame(settings: &Settings, server: &Server) -> NodeStatus {
+    NodeStatus {
+        node_id: settings.node_id.get(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: "mesh".to_owned(),
+        cluster: settings.cluster.name.clone(),
+        pid: std::process::id(),
+        started_at: Timestamp::now().to_string(),
+        database: settings.db_path.display().to_string(),
+        listen: server.listen().to_string(),
+        advertise: settings.cluster.advertise.as_ref().map(ToString::to_string),
+        nats: NatsStatus {
+            url: server.client_url(),
+            server_version: Some(server.version().to_string()),
+            ..NatsStatus::default()
+        },
+        ..NodeStatus::default()
+    }
+}
+
+fn peer_status(peer: &PeerState, core: &Status) -> PeerStatus {
+    let prefix = peer.node_id.map(|node| format!("{node}/"));
+    let of_peer = |id: &String| prefix.as_ref().is_some_and(|prefix| id.starts_with(prefix));
+    PeerStatus {
+        url: peer.url.clone(),
+        node_id: peer.node_id.map(harmonylite_core::model::NodeId::get),
+        connected: peer.connected,
+        error: peer.error.clone(),
+        sources: core.sources.keys().map(ToString::to_string).filter(of_peer).collect(),
+    }
+}

@@ -1,0 +1,83 @@
+//! Notices that somebody writes to the database's files.
+//!
+//! Watches the directory, so that files that are deleted and made again are seen too. Opening and reading a file are
+//! events as well: only writes count, or our own looks would wake us.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::store_thread::StoreHandle;
+
+/// Wakes the store thread for as long as it is kept. `None` (said in the log) when the system has no events: the poll
+/// then finds the commits.
+pub(crate) fn start(database: &Path, store: StoreHandle) -> Option<RecommendedWatcher> {
+    let names = names(database);
+    let watched = names.clone();
+    let handler = move |event: Result<Event, notify::Error>| {
+        if event.is_ok_and(|event| is_write(&event, &watched)) {
+            store.wake();
+        }
+    };
+    let directory = database.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let start = || {
+        let mut watcher = notify::recommended_watcher(handler)?;
+        watcher.watch(directory.unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)?;
+        Ok::<_, notify::Error>(watcher)
+    };
+    match start() {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "no file events here: commits are found by polling");
+            None
+        }
+    }
+}
+
+/// The database and the files that a commit writes.
+fn names(database: &Path) -> Vec<OsString> {
+    let name = database.file_name().unwrap_or_default();
+    ["", "-wal", "-journal"]
+        .iter()
+        .map(|suffix| {
+            let mut name = name.to_owned();
+            name.push(suffix);
+            name
+        })
+        .collect()
+}
+
+fn is_write(event: &Event, names: &[OsString]) -> bool {
+    let read = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        _ => false,
+    };
+    !read
+        && event.paths.iter().filter_map(|path| path.file_name()).any(|name| names.iter().any(|n| n == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::ModifyKind;
+
+    fn event(kind: EventKind, path: &str) -> Event {
+        Event::new(kind).add_path(path.into())
+    }
+
+    #[test]
+    fn writes_to_the_database_and_its_journals_wake_us_and_reads_do_not() {
+        let names = names(Path::new("/data/app.db"));
+        let write = EventKind::Modify(ModifyKind::Any);
+        assert!(is_write(&event(write, "/data/app.db"), &names));
+        assert!(is_write(&event(write, "/data/app.db-wal"), &names));
+        assert!(is_write(&event(write, "/data/app.db-journal"), &names));
+        assert!(!is_write(&event(write, "/data/app.db-shm"), &names));
+        assert!(!is_write(&event(write, "/data/other.db"), &names));
+        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        assert!(!is_write(&event(open, "/data/app.db"), &names));
+    }
+}

@@ -1,0 +1,66 @@
+//! The core's events as log lines: lower case, values as fields.
+
+use harmonylite_core::event::Event;
+
+/// Writes one event to the log, at the level of what an operator should do about it.
+pub(crate) fn log(event: &Event) {
+    match event {
+        Event::SourceFollowed { source, from } => tracing::info!(%source, %from, "following"),
+        Event::SourceLost { source, error, retry_ms } => {
+            tracing::warn!(%source, error, retry_ms, "source lost, trying again");
+        }
+        Event::SourceStopped { source, reason } => {
+            tracing::error!(%source, reason, "source stopped, others go on");
+        }
+        Event::StreamRestarted { source, reason } => {
+            tracing::warn!(%source, reason, "not the stream that was consumed, reading it from its start");
+        }
+        Event::MessageRejected { source, sequence, error } => {
+            tracing::warn!(%source, %sequence, error, "message rejected");
+        }
+        Event::GroupDiscarded { source, origin } => {
+            tracing::warn!(%source, %origin, "unfinished group discarded");
+        }
+        Event::GroupClosedEarly { through, remaining_rows } => {
+            tracing::warn!(%through, remaining_rows, "change set above the limits, replicas may show it in parts");
+        }
+        Event::RowTooLarge { table, size } => {
+            tracing::error!(table, size, "row too large to travel, it stays on this node");
+        }
+        Event::PublishUncertain { shard, error } => {
+            tracing::warn!(%shard, error, "publish not acknowledged, asking the stream");
+        }
+        Event::OlderCopyFound { reason } => {
+            tracing::warn!(reason, "the database is an older copy of itself, taking a new incarnation");
+        }
+        Event::IncarnationMinted { origin } => tracing::warn!(%origin, "new incarnation"),
+        Event::BaselineDiffers { source, tables } => {
+            tracing::warn!(%source, ?tables, "rows from before the first start differ, they are not sent by themselves");
+        }
+        Event::SchemaRead { replicated, refused, repaired, uncaptured } => {
+            log_schema(*replicated, refused, *repaired, uncaptured);
+        }
+        Event::ConflictsLogged { rows } => {
+            tracing::info!(rows, "conflicts, the losing rows are in the conflict log")
+        }
+        Event::DeadLettered { rows } => {
+            tracing::error!(rows, "rows that cannot be written went to the dead letters")
+        }
+        Event::StoreTrouble { request, error } => {
+            tracing::error!(request, error, "the database refused, trying again");
+        }
+    }
+}
+
+fn log_schema(replicated: usize, refused: &[(String, String)], repaired: u64, uncaptured: &[String]) {
+    tracing::info!(replicated, repaired, "schema read");
+    for (table, reason) in refused {
+        tracing::warn!(table, reason, "table not replicated");
+    }
+    for table in uncaptured {
+        tracing::warn!(
+            table,
+            "triggers were missing, writes to the table since then may not have been captured"
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! The NATS module against a real nats-server.
+
+// The helpers of tests, too, are tests: there a broken expectation ends them.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod publish;
+mod server;
+mod source;
+mod stream;
+mod support;
