@@ -22,7 +22,7 @@ use super::{NatsError, Version, find_server_binary, random_hex, server_name};
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(5);
 const RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
-const RESTART_DELAY_MAX: Duration = Duration::from_secs(5);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
 /// A server that lived for so long had no trouble starting: the next delay is the smallest again.
 const STEADY_AFTER: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,6 @@
 //! Publishing: all of a group in its order, or an error.
 
-use harmonylite::nats::{Connection, publish_group};
+use harmonylite::nats::{Connection, observe_stream, publish_group};
 use harmonylite_core::model::StreamSequence;
 
 use crate::source::read_all;
@@ -84,6 +84,31 @@ async fn a_stored_group_survives_the_servers_death() {
     soon("restart", test.events.recv()).await;
     connection.ready(crate::support::DEADLINE).await.unwrap();
     assert_eq!(publish(&connection, 300, 1, 300).await, Ok(301));
+}
+
+/// The server is killed at different moments of a publish. What the stream holds afterwards is all or nothing of the
+/// group, all of it when the publish succeeded, and nothing arrives later.
+#[tokio::test]
+async fn a_group_that_is_cut_off_is_stored_whole_or_not_at_all() {
+    const GROUP: usize = 200;
+    let mut test = TestServer::start().await;
+    let connection = with_stream(&test).await;
+    let mut last = 0;
+    for (round, delay_ms) in [0, 1, 2, 4, 8, 16, 32].into_iter().enumerate() {
+        let kill = async {
+            tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+            test.kill();
+        };
+        let (outcome, ()) = tokio::join!(publish(&connection, round * GROUP, GROUP, last), kill);
+        soon("death", test.events.recv()).await;
+        soon("restart", test.events.recv()).await;
+        connection.ready(crate::support::DEADLINE).await.unwrap();
+        let facts = observe_stream(&connection, STREAM, StreamSequence::START).await.unwrap();
+        let stored = facts.last.0 - last;
+        assert!(stored == GROUP as u64 || (stored == 0 && outcome.is_err()), "{stored} of it, {outcome:?}");
+        last = facts.last.0;
+    }
+    assert_eq!(publish(&connection, 10 * GROUP, 1, last).await, Ok(last + 1));
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Own streams: made once, kept, refused when they are not as they should be.
 
 use harmonylite::nats::{ensure_stream, observe_stream, publish_group};
-use harmonylite_core::model::{NodeId, StreamSequence};
+use harmonylite_core::codec::{EncodedBody, GroupPlace, Message, encode_group};
+use harmonylite_core::limits::MESSAGE_SIZE_MAX;
+use harmonylite_core::model::{LogPosition, NodeId, Origin, Shard, StreamSequence};
 
 use crate::support::{STREAM, SUBJECT, TestServer, identity, messages, stream_settings, with_stream};
 
@@ -90,12 +92,43 @@ async fn what_the_limits_discard_moves_the_first_sequence() {
     assert_eq!((facts.first, facts.last), (StreamSequence(3), StreamSequence(5)));
 }
 
+fn group(through: i64) -> Vec<Message> {
+    let place = GroupPlace {
+        cluster: "e-harmonylite".to_owned(),
+        origin: Origin::from_raw(1, 1).unwrap(),
+        shard: Shard::FIRST,
+        prev: LogPosition::START,
+        through: LogPosition::new(through).unwrap(),
+    };
+    let body = EncodedBody { bytes: vec![7; 300], compressed: false, raw_size: 300, rows: 1 };
+    encode_group(&place, &[body], MESSAGE_SIZE_MAX)
+}
+
 #[tokio::test]
-async fn a_mark_is_none_where_there_is_no_message() {
+async fn the_mark_of_a_message_is_the_one_it_was_published_with() {
     let test = TestServer::start().await;
     let connection = with_stream(&test).await;
-    let facts = observe_stream(&connection, STREAM, StreamSequence(9)).await.unwrap();
-    assert_eq!(facts.mark, None);
+    let groups = [group(1), group(2)];
+    for group in &groups {
+        publish_group(&connection, STREAM, SUBJECT, group.clone(), None).await.unwrap();
+    }
+    let peer = test.connect_as_peer(None).await;
+    for (at, mark) in
+        [(0, None), (1, Some(groups[0][0].mark)), (2, Some(groups[1][0].mark)), (3, None), (u64::MAX, None)]
+    {
+        let facts = observe_stream(&peer, STREAM, StreamSequence(at)).await.unwrap();
+        assert_eq!(facts.mark, mark, "at {at}");
+    }
+    assert_ne!(groups[0][0].mark, groups[1][0].mark);
+}
+
+#[tokio::test]
+async fn a_message_that_is_none_of_ours_has_no_mark() {
+    let test = TestServer::start().await;
+    let connection = with_stream(&test).await;
+    publish_group(&connection, STREAM, SUBJECT, messages(0, 1), None).await.unwrap();
+    let facts = observe_stream(&connection, STREAM, StreamSequence(1)).await.unwrap();
+    assert_eq!((facts.last, facts.mark), (StreamSequence(1), None));
 }
 
 #[tokio::test]
