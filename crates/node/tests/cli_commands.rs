@@ -1,5 +1,7 @@
 //! The commands of the program as a script sees them: exit codes, stdout and stderr.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -175,6 +177,25 @@ fn cleanup_works_in_the_original_spelling() {
     let file = write(&folder, "config.toml", &format!("db_path = '{}'\nnode_id = 1\n", text(&database)));
     let (code, stdout, _) = outcome(&["-config", text(&file), "-cleanup"]);
     assert_eq!((code, stdout.contains("removed 0 triggers and 0 tables")), (0, true), "{stdout}");
+}
+
+#[test]
+fn cleanup_removes_triggers_tables_and_a_stale_socket_and_keeps_rows_and_streams() {
+    let (folder, database) = folder_with_database();
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    connection
+        .execute_batch("CREATE TABLE \"__harmonylite___meta\"(name TEXT PRIMARY KEY, value) WITHOUT ROWID")
+        .unwrap();
+    connection.execute_batch("INSERT INTO item VALUES(1, 'kept')").unwrap();
+    let socket = harmonylite::status::socket_path(&database);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    std::fs::create_dir(folder.path().join("nats")).unwrap();
+    let (code, stdout, _) = outcome(&["cleanup", "--db", text(&database)]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("removed 0 triggers and 1 tables") && stdout.contains("are kept in"), "{stdout}");
+    assert!(!socket.exists() && folder.path().join("nats").exists());
+    let left: i64 = connection.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 1);
 }
 
 #[test]

@@ -187,3 +187,88 @@ fn sources(status: &NodeStatus) -> String {
     }
     format!("\n{}", columns(&rows, 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{NatsStatus, PeerStatus, SourceStatus, Stopped};
+
+    fn table(name: &str, reason: Option<&str>, notes: &[&str]) -> TableStatus {
+        TableStatus {
+            name: name.into(),
+            replicated: reason.is_none(),
+            reason: reason.map(str::to_owned),
+            notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+        }
+    }
+
+    fn sample() -> NodeStatus {
+        let mut status = NodeStatus {
+            node_id: 1,
+            incarnation: "00000000000000ff".into(),
+            version: "0.1.0".into(),
+            mode: "mesh".into(),
+            cluster: "shop".into(),
+            pid: 42,
+            uptime_s: 7,
+            database: "/data/app.db".into(),
+            listen: "127.0.0.1:4221".into(),
+            nats: NatsStatus {
+                url: "nats://127.0.0.1:4221".into(),
+                connected: true,
+                ..NatsStatus::default()
+            },
+            peers: vec![PeerStatus {
+                url: "db2:4221".into(),
+                error: Some("refused".into()),
+                ..PeerStatus::default()
+            }],
+            ..NodeStatus::default()
+        };
+        let replication = &mut status.replication;
+        replication.tables = vec![table("item", None, &["a note"]), table("log", Some("no key"), &[])];
+        replication.publisher.state = "waiting".into();
+        replication.publisher.waiting_for = Some("the server".into());
+        replication.publisher.pending_rows = 3;
+        replication.sources = vec![SourceStatus {
+            id: "2/changes-1".into(),
+            state: "stopped".into(),
+            checkpoint: 10,
+            last: 12,
+            behind: 2,
+            ..SourceStatus::default()
+        }];
+        replication.stopped =
+            vec![Stopped { source: "2/changes-1".into(), reason: "2 messages are gone".into() }];
+        status
+    }
+
+    #[test]
+    fn a_status_is_shown_in_aligned_columns_and_what_stands_still_comes_last() {
+        let expected = "
+  database:     /data/app.db
+  node:         1 in cluster shop, incarnation 00000000000000ff
+  process:      42, harmonylite 0.1.0, running for 7 s
+  mode:         mesh
+  listens on:   127.0.0.1:4221
+  reached at:   not from other nodes
+  nats-server:  of unknown version at nats://127.0.0.1:4221, connected
+  publishing:   waiting for the server, 3 rows pending
+  applied:      0 rows changed, 0 skipped
+  set aside:    0 conflicts, 0 dead letters
+
+TABLE  REPLICATED  WHY NOT, NOTES
+item   yes         a note
+log    no          no key
+
+PEER      NODE  CONNECTED  WHY NOT
+db2:4221  ?     no         refused
+
+SOURCE       STATE    CHECKPOINT  BEHIND  ROWS  LAG  WHY
+2/changes-1  stopped  10          2       0     -
+
+STOPPED 2/changes-1: 2 messages are gone
+";
+        assert_eq!(format!("\n{}", render(&sample())), expected);
+    }
+}

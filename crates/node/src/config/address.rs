@@ -3,7 +3,7 @@
 //! No name is resolved here. An error never repeats what was written: it may hold a password.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The port of a peer whose address names none: NATS's own.
 pub const NATS_PORT: u16 = 4222;
@@ -123,6 +123,12 @@ impl Listen {
             ip => ip.parse().map_err(|_| AddressError::NotAnIp)?,
         };
         Ok(Self { host, port })
+    }
+
+    /// The address to bind; port 0 lets the system choose.
+    #[must_use]
+    pub fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port.unwrap_or(0))
     }
 
     /// Only this machine reaches it.
@@ -253,6 +259,12 @@ mod tests {
         ] {
             assert_eq!(Listen::parse(text).unwrap().to_string(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_port_that_the_system_chooses_is_bound_as_port_0() {
+        assert_eq!(Listen::LOOPBACK.socket_addr().to_string(), "127.0.0.1:0");
+        assert_eq!(Listen::parse("[::1]:9").unwrap().socket_addr().to_string(), "[::1]:9");
     }
 
     #[test]

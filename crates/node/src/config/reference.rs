@@ -183,6 +183,17 @@ mod tests {
         compare(&page, &format!("{head}{}", markdown()));
     }
 
+    #[test]
+    fn every_example_of_the_documentation_is_a_good_configuration() {
+        let page = include_str!("../../../../docs/configuration.md");
+        let blocks: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty());
+        for block in blocks {
+            assert_eq!(load_text(block).warnings, [], "{block}");
+        }
+    }
+
     #[track_caller]
     fn compare(file: &Path, expected: &str) {
         if std::env::var_os("HARMONYLITE_BLESS").is_some() {

@@ -193,6 +193,16 @@ fn other_errors_are_reported_beside_broken_toml() {
 }
 
 #[test]
+fn a_file_that_is_cut_off_anywhere_is_judged_without_a_panic() {
+    let example = reference::example_file().replace("\n#", "\n");
+    for end in (0..example.len()).step_by(13).filter(|end| example.is_char_boundary(*end)) {
+        if let Err(invalid) = load_text(&example[..end]) {
+            assert!(invalid.problems.iter().any(Problem::is_error), "{end}");
+        }
+    }
+}
+
+#[test]
 fn a_key_set_twice_is_an_error() {
     assert_said("publish = true\npublish = false", &["node.toml:4: error: not valid TOML: duplicate key"]);
 }
@@ -302,6 +312,24 @@ fn the_original_listener_is_used_until_ours_is_set() {
         "nats.bind_address = '127.0.0.1:5'\ncluster.listen = '127.0.0.1:6'",
         &["cluster.listen wins"],
     );
+}
+
+#[test]
+fn our_own_address_is_no_peer_however_it_is_spelled() {
+    let credentials = "nats.user_name = 'u'\nnats.user_password = 'p'\n";
+    for (listen, peer, is_own) in [
+        ("127.0.0.1:1", "localhost:1", true),
+        ("127.0.0.1:1", "127.0.0.2:1", false),
+        ("127.0.0.1:1", "127.0.0.1:2", false),
+        ("[::1]:1", "[0:0::1]:1", true),
+        ("0.0.0.0:1", "127.0.0.1:1", true),
+        ("0.0.0.0:1", "db1:9", true),
+        ("0.0.0.0:1", "db2:9", false),
+    ] {
+        let text =
+            format!("{credentials}[cluster]\nlisten = '{listen}'\nadvertise = 'db1:9'\npeers = ['{peer}']");
+        assert_eq!(settings(&text).cluster.peers.is_empty(), is_own, "{listen} {peer}");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub(super) fn cluster(raw: &mut Raw, has_credentials: bool) -> Cluster {
     cluster.listen = listen.unwrap_or(Listen::LOOPBACK);
     cluster.peers = peers(raw);
     cluster.advertise = advertise(raw, listen_key, known.then_some(&cluster.listen));
-    let own = [cluster.advertise.clone(), own_address(&cluster.listen)];
-    cluster.peers.retain(|peer| !own.contains(&Some(peer.clone())));
+    let (listen, advertise) = (cluster.listen.clone(), cluster.advertise.clone());
+    cluster.peers.retain(|peer| Some(peer) != advertise.as_ref() && !leads_to(peer, &listen));
     if known {
         check_reach(raw, listen_key, &cluster, has_credentials);
     }
@@ -79,6 +79,18 @@ fn advertise(raw: &mut Raw, listen_key: &'static str, listen: Option<&Listen>) -
 fn own_address(listen: &Listen) -> Option<HostPort> {
     let port = listen.port.filter(|_| !listen.is_wildcard())?;
     Some(HostPort { host: listen.host.to_string(), port })
+}
+
+/// Does this address lead to our own listener, as far as it can be told without looking up names?
+fn leads_to(peer: &HostPort, listen: &Listen) -> bool {
+    let here = if listen.is_wildcard() {
+        peer.is_loopback()
+    } else if peer.host.eq_ignore_ascii_case("localhost") {
+        listen.is_loopback()
+    } else {
+        peer.host.parse() == Ok(listen.host)
+    };
+    here && Some(peer.port) == listen.port
 }
 
 fn peers(raw: &mut Raw) -> Vec<HostPort> {
