@@ -26,20 +26,30 @@ pub(crate) fn delete_row(table: &Table) -> String {
 ///
 /// Only for tables without further UNIQUE indexes: among several, the conflict target could name the wrong one.
 pub(crate) fn upsert(table: &Table) -> String {
-    let key: Vec<_> = table.schema.key.iter().map(|&k| quote(&table.schema.columns[k].name)).collect();
     let set: Vec<_> = assigned(&table.schema)
         .into_iter()
         .map(|index| quote(&table.schema.columns[index].name))
         .map(|name| format!("{name} = excluded.{name}"))
         .collect();
     let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", list(&set)) };
-    format!("{} ON CONFLICT({}) DO {action}", insert(table), list(&key))
+    format!("{} ON CONFLICT({}) DO {action}", insert(table), key_columns(table))
 }
 
 /// Parameters: all columns.
 pub(crate) fn insert(table: &Table) -> String {
+    insert_into(&format!("main.{}", table.name), table)
+}
+
+/// Inserts a row of `table` into the table `target` (quoted) of the same definition; parameters: all columns.
+pub(crate) fn insert_into(target: &str, table: &Table) -> String {
     let columns = all_columns(&table.schema);
-    format!("INSERT INTO main.{}({}) VALUES({})", table.name, list(&columns), numbered(1, columns.len()))
+    format!("INSERT INTO {target}({}) VALUES({})", list(&columns), numbered(1, columns.len()))
+}
+
+/// The quoted key columns, as a list.
+pub(crate) fn key_columns(table: &Table) -> String {
+    let schema = &table.schema;
+    list(&schema.key.iter().map(|&index| quote(&schema.columns[index].name)).collect::<Vec<_>>())
 }
 
 /// Writes a row that is there; parameters: all columns, then the key. `None` when nothing but its key could differ.
@@ -59,13 +69,12 @@ pub(crate) fn update(table: &Table) -> Option<String> {
 /// parameters: the values.
 pub(crate) fn rivals(table: &Table, columns: &[(usize, Collation)]) -> String {
     let name = |index: usize| quote(&table.schema.columns[index].name);
-    let key: Vec<_> = table.schema.key.iter().map(|&index| name(index)).collect();
     let terms: Vec<_> = columns
         .iter()
         .enumerate()
         .map(|(n, &(index, collation))| format!("{} = ?{}{}", name(index), n + 1, collate(collation)))
         .collect();
-    format!("SELECT {} FROM main.{} WHERE {}", list(&key), table.name, terms.join(" AND "))
+    format!("SELECT {} FROM main.{} WHERE {}", key_columns(table), table.name, terms.join(" AND "))
 }
 
 /// Columns: hlc, origin, flags, base_hlc, base_origin; parameters: the key.

@@ -6,6 +6,7 @@
 
 mod displace;
 mod halt;
+mod index_text;
 mod rivals;
 mod rows;
 mod unique;

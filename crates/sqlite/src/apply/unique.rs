@@ -181,7 +181,11 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
             self.rows.set_version(&incoming.key, &incoming.version)?;
             return Ok(None);
         };
-        let rivals = self.rivals_of(key, values, waiting)?;
+        let found = match self.rivals.find(values) {
+            Ok(found) => found,
+            Err(error) => return self.fault(error).map(Some),
+        };
+        let rivals = self.sift(key, found, waiting)?;
         let ours = incoming.version.version;
         if let Some(winner) = rivals.iter().map(Rival::version).filter(|rival| *rival > ours).max() {
             self.displacer.refuse(&mut self.rows, incoming, values, winner, &mut self.tally)?;
@@ -190,32 +194,36 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
         for rival in &rivals {
             self.displacer.displace(&mut self.rows, &rival.key, rival.version(), ours, &mut self.tally)?;
         }
-        match self.put(&incoming.key, values) {
-            Ok(()) => {}
-            Err(error) if is_row_error(&error) => return Ok(Some(error.to_string())),
-            Err(error) if is_unique_error(&error) => {
-                let table = &self.table.schema.name;
-                return Err(Halt::source(
-                    self.source,
-                    format!("table {table:?}: the row that stands in the way was not found: {error}"),
-                ));
-            }
-            Err(error) => return Err(error.into()),
+        if let Err(error) = self.put(&incoming.key, values) {
+            return self.fault(error).map(Some);
         }
         self.rows.set_version(&incoming.key, &incoming.version)?;
         Ok(None)
     }
 
-    /// Rows with an equal value in a UNIQUE index, but for the row itself; those that are waiting for their turn are
-    /// taken out.
-    fn rivals_of(
+    /// Why the row itself cannot be written, if it is the row's fault.
+    fn fault(&self, error: rusqlite::Error) -> Result<String, Halt> {
+        if is_row_error(&error) {
+            return Ok(error.to_string());
+        }
+        if is_unique_error(&error) {
+            let table = &self.table.schema.name;
+            let reason = format!("table {table:?}: the row that stands in the way was not found: {error}");
+            return Err(Halt::source(self.source, reason));
+        }
+        Err(error.into())
+    }
+
+    /// Of the rows with an equal value in a UNIQUE index: the rivals. The row itself is none; those that are waiting
+    /// for their turn are taken out.
+    fn sift(
         &mut self,
         key: &CanonicalKey,
-        values: &[Value],
+        found: Vec<Vec<Value>>,
         waiting: &HashMap<CanonicalKey, Winner<'_>>,
     ) -> Result<Vec<Rival>, Halt> {
         let mut rivals = BTreeMap::new();
-        for found in self.rivals.find(values)? {
+        for found in found {
             let canonical = CanonicalKey::of(&self.table.schema, &found);
             if waiting.contains_key(&canonical) {
                 self.rows.delete(&found)?;
