@@ -23,6 +23,7 @@ mod lock;
 mod meta;
 mod origin;
 mod row_version;
+pub mod sample;
 mod session;
 mod stamp;
 mod store;

@@ -20,15 +20,18 @@ pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result
     Ok(ExitCode::Ok)
 }
 
-/// Runs the node until it is asked to end. The runtime is this thread's: it must live as long as the process, since
-/// the nats-server dies with it.
+/// Runs the node until it is asked to end.
 fn start(settings: Settings) -> Result<(), ExitError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| unexpected("cannot start the runtime", &error))?;
-    runtime.block_on(async {
+    block_on(async {
         let stop = signals::stop().map_err(|error| unexpected("cannot listen for signals", &error))?;
         runtime::run(settings, stop, Summary::log).await
     })
+}
+
+/// Runs `work` on this thread, the main one: the nats-server dies with the thread that started it.
+pub(super) fn block_on(work: impl Future<Output = Result<(), ExitError>>) -> Result<(), ExitError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| unexpected("cannot start the runtime", &error))?.block_on(work)
 }
 
 fn unexpected(what: &str, error: &std::io::Error) -> ExitError {
