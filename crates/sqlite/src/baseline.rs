@@ -9,31 +9,48 @@ use crate::error::StoreError;
 use crate::identifier::quote;
 use crate::meta::BASELINE;
 
-/// Stores the digest of every table that has rows.
-pub(crate) fn record(connection: &Connection, catalog: &Catalog) -> Result<(), StoreError> {
-    let sql = format!("INSERT INTO main.{}(table_name, digest) VALUES(?1, ?2)", quote(BASELINE));
+/// The digest of every table that has rows, but at most `rows_max`, by name.
+pub(crate) fn read(
+    connection: &Connection,
+    catalog: &Catalog,
+    rows_max: u64,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut digests = Vec::new();
     for (name, table) in &catalog.tables {
-        if let Some(digest) = digest(connection, table)? {
-            connection.execute(&sql, rusqlite::params![name, digest.cast_signed()])?;
+        if let Some(digest) = digest(connection, table, rows_max)? {
+            digests.push((name.clone(), digest));
         }
+    }
+    Ok(digests)
+}
+
+/// Stores digests.
+pub(crate) fn record(connection: &Connection, digests: &[(String, u64)]) -> Result<(), StoreError> {
+    let sql = format!("INSERT INTO main.{}(table_name, digest) VALUES(?1, ?2)", quote(BASELINE));
+    for (name, digest) in digests {
+        connection.execute(&sql, rusqlite::params![name, digest.cast_signed()])?;
     }
     Ok(())
 }
 
-/// The sum of the hashes of all replicated rows, so that their order does not count; `None` without rows.
+/// The sum of the hashes of all replicated rows, so that their order does not count; `None` without rows, or with more
+/// than `rows_max`.
 ///
 /// A row is its values by column name, each with name, storage class and bytes.
-pub(crate) fn digest(connection: &Connection, table: &Table) -> Result<Option<u64>, StoreError> {
+fn digest(connection: &Connection, table: &Table, rows_max: u64) -> Result<Option<u64>, StoreError> {
     let mut columns: Vec<&str> = table.schema.columns.iter().map(|column| column.name.as_str()).collect();
     columns.sort_unstable();
     let mut statement = connection.prepare(&select(table, &columns))?;
     let mut rows = statement.query([])?;
-    let (mut sum, mut any) = (0u64, false);
+    let (mut sum, mut count) = (0u64, 0u64);
     while let Some(row) = rows.next()? {
         sum = sum.wrapping_add(hash(row, &columns)?);
-        any = true;
+        count += 1;
+        if count > rows_max {
+            return Ok(None);
+        }
     }
-    Ok(any.then_some(sum))
+    Ok((count > 0).then_some(sum))
 }
 
 fn select(table: &Table, columns: &[&str]) -> String {

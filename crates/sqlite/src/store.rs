@@ -82,7 +82,7 @@ impl Store {
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, StoreError> {
         let mut connection = connection::open(path)?;
         let prepared = prepare(&mut connection, options).map_err(|error| error.at(path.display()))?;
-        connection::settle(&connection)?;
+        connection::settle(&mut connection)?;
         let identity = prepared.identity;
         Ok(Self {
             connection,
@@ -168,34 +168,42 @@ struct Prepared {
     repaired: Repaired,
 }
 
-/// Transactions that read before they write, tried before one that shuts writers out from its start: what is read (a
-/// digest of every row) may take long, and meanwhile the application goes on.
-const OPTIMISTIC_ATTEMPTS: u32 = 3;
+/// Tables with more rows are left out of the baseline when it must be taken while writers are shut out (G1).
+const BASELINE_LOCKED_ROWS_MAX: u64 = 100_000;
 
+/// First in a transaction that reads before it writes: what is read at the first start (a digest of every row) may take
+/// long, and meanwhile the application goes on. When it writes in between, once more in one that shuts it out.
 fn prepare(connection: &mut Connection, options: &OpenOptions) -> Result<Prepared, StoreError> {
-    for _ in 0..OPTIMISTIC_ATTEMPTS {
-        match prepare_in(connection.transaction()?, options) {
-            Err(error) if error.is_busy() => {}
-            done => return done,
-        }
+    let reading = connection.transaction()?;
+    match prepare_in(reading, options, u64::MAX) {
+        Err(error) if error.is_busy() => {}
+        done => return done,
     }
-    prepare_in(connection.transaction_with_behavior(TransactionBehavior::Immediate)?, options)
+    let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    prepare_in(writing, options, BASELINE_LOCKED_ROWS_MAX)
 }
 
-fn prepare_in(transaction: Transaction<'_>, options: &OpenOptions) -> Result<Prepared, StoreError> {
+fn prepare_in(
+    transaction: Transaction<'_>,
+    options: &OpenOptions,
+    baseline_rows_max: u64,
+) -> Result<Prepared, StoreError> {
     let survey = Survey::read(&transaction, &options.clock.0)?;
     survey.own.check(&transaction)?;
     let first = survey.own.is_empty();
     if !first {
         check_identity(&transaction, options)?;
     }
+    // Before the first write, which takes the lock.
+    let baseline =
+        if first { baseline::read(&transaction, &survey.catalog, baseline_rows_max)? } else { vec![] };
     let mut repaired = Repaired::default();
     if !survey.is_right() {
         repaired = capture::repair(&transaction, &survey)?;
     }
     if first {
         mint(&transaction, options)?;
-        baseline::record(&transaction, &survey.catalog)?;
+        baseline::record(&transaction, &baseline)?;
     }
     let prepared = Prepared {
         identity: read_identity(&transaction)?,

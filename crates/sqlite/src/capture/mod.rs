@@ -3,6 +3,7 @@
 //! The wanted state is a pure function of the schema. It is compared with what is there, and only when something
 //! differs one transaction mends it: a restart writes nothing, and there is no moment without triggers.
 
+mod backfill;
 mod own;
 mod repair;
 mod trigger;
@@ -36,6 +37,7 @@ pub(crate) struct Survey {
 impl Survey {
     /// Reads both. Tables whose key is no longer the one that their row versions have are refused.
     pub(crate) fn read(connection: &Connection, clock: &str) -> Result<Self, StoreError> {
+        // First: it takes the snapshot, and makes SQLite notice a changed schema, which pragmas alone would not.
         let own = Own::read(connection)?;
         let catalog = introspect::read_catalog(connection)?;
         let mut survey = Self { catalog, own, clock: clock.to_owned() };
@@ -80,6 +82,13 @@ impl Survey {
             present.iter().filter_map(|table| self.own.renamed_from(table)).collect();
         let logs = self.own.tables.keys().filter_map(|name| logged_table(name));
         logs.filter(|table| !present.contains(table) && !renamed.contains(table)).map(str::to_owned).collect()
+    }
+
+    /// Was this table never captured, under this name or another?
+    fn is_new(&self, table: &str) -> bool {
+        let own = &self.own.tables;
+        let known = |name: &str| own.contains_key(&change_log(name)) || own.contains_key(&row_version(name));
+        !known(table) && !self.own.renamed_from(table).is_some_and(known)
     }
 
     fn misfits(&self, connection: &Connection) -> Result<Vec<String>, StoreError> {

@@ -9,7 +9,7 @@ use harmonylite_core::model::TableSchema;
 use rusqlite::Connection;
 
 use super::own::columns;
-use super::{Survey, change_log_sql, log_columns, row_version_sql, trigger};
+use super::{Survey, backfill, change_log_sql, log_columns, row_version_sql, trigger};
 use crate::error::StoreError;
 use crate::identifier::{PREFIX, change_log, quote, row_version};
 use crate::meta::{self, CHANGE_LOG_GLOBAL, CLOCK, POSITION, PUBLISHED};
@@ -40,6 +40,7 @@ pub(crate) fn repair(connection: &Connection, survey: &Survey) -> Result<Repaire
     if remade {
         raise_observed(connection, survey)?;
     }
+    repair.log_new_tables()?;
     Ok(repair.repaired)
 }
 
@@ -61,12 +62,12 @@ impl Repair<'_> {
         Ok(self.connection.table_exists(Some("main"), table)?)
     }
 
-    /// Tables that were captured before and have lost a row-logging trigger; new ones that came with rows.
+    /// Tables that were captured before and have lost a row-logging trigger.
     fn find_uncaptured(&mut self) -> Result<(), StoreError> {
-        if self.survey.own.is_empty() {
-            return Ok(());
-        }
-        for table in self.survey.catalog.tables.values() {
+        let survey = self.survey;
+        let captured_before =
+            survey.catalog.tables.values().filter(|table| !survey.is_new(&table.schema.name));
+        for table in captured_before {
             let name = &table.schema.name;
             let complete = trigger::EVENTS.iter().all(|event| self.survey.own.has_event(name, event));
             let versions = row_version(name);
@@ -76,6 +77,21 @@ impl Repair<'_> {
                     || (has_versions && has_rows(self.connection, &versions)?))
             {
                 self.repaired.uncaptured.push(name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of a table that is younger than our other tables were written on this node's watch, before the triggers
+    /// came: they are logged now (G6). Those from before the first start are not: they are on every node.
+    fn log_new_tables(&mut self) -> Result<(), StoreError> {
+        let survey = self.survey;
+        if survey.own.is_empty() {
+            return Ok(());
+        }
+        for table in survey.catalog.tables.values().filter(|table| survey.is_new(&table.schema.name)) {
+            if !backfill::log_rows(self.connection, table, &survey.clock)? {
+                self.repaired.uncaptured.push(table.schema.name.clone());
             }
         }
         Ok(())

@@ -46,6 +46,18 @@ pub(super) fn made_for(trigger: &str) -> Option<(&str, &str)> {
     trigger.strip_prefix(crate::identifier::PREFIX)?.rsplit_once(INFIX)
 }
 
+/// The next reading of the clock (G3), as an SQL expression.
+///
+/// It must never collide, whatever the outer statement's conflict clause makes of our INSERT: OR IGNORE would lose the
+/// change without a word. A NULL among the three would do the same.
+pub(super) fn next_id(clock: &str) -> String {
+    format!(
+        "max(({clock}) << 16, coalesce((SELECT max(id) FROM {}), 0) + 1, coalesce((SELECT observed FROM {}), 0) + 1)",
+        quote(CHANGE_LOG_GLOBAL),
+        quote(CLOCK),
+    )
+}
+
 struct Template<'a> {
     table: &'a Table,
     clock: &'a str,
@@ -123,17 +135,12 @@ impl Template<'_> {
         Trigger { name, sql }
     }
 
-    /// Takes the next reading of the clock (G3). It must never collide, whatever the outer statement's conflict clause
-    /// makes of this INSERT: OR IGNORE would lose the change without a word. A NULL among the three would do the same.
     fn global_entry(&self) -> String {
         format!(
-            "INSERT INTO {global}(id, table_name) VALUES(max(({clock}) << 16, \
-             coalesce((SELECT max(id) FROM {global}), 0) + 1, \
-             coalesce((SELECT observed FROM {observed}), 0) + 1), {table})",
-            global = quote(CHANGE_LOG_GLOBAL),
-            clock = self.clock,
-            observed = quote(CLOCK),
-            table = literal(&self.schema().name),
+            "INSERT INTO {}(id, table_name) VALUES({}, {})",
+            quote(CHANGE_LOG_GLOBAL),
+            next_id(self.clock),
+            literal(&self.schema().name),
         )
     }
 

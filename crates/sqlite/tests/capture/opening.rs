@@ -1,6 +1,7 @@
 //! Opening: what is installed when, what a restart leaves alone, and what is refused before anything is touched.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Instant;
 
 use harmonylite_core::model::{Incarnation, NodeId};
 use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store, StoreErrorKind, cleanup, detach, plan};
@@ -58,12 +59,13 @@ fn there_is_no_moment_without_triggers() {
             }
             looks
         });
+        let stopper = StopOnDrop(&done);
         for round in 0..60 {
             let options = if round % 2 == 0 { &other_clock } else { &options() };
             let opened = Store::open(&database.path(), options).unwrap().opened_schema();
             assert_eq!((opened.repaired, opened.uncaptured), (12, vec![]), "every trigger is replaced");
         }
-        done.store(true, Ordering::Relaxed);
+        drop(stopper);
         reader.join().unwrap()
     });
     assert!(looks >= 100);
@@ -297,4 +299,56 @@ fn data_version_moves_when_somebody_else_commits() {
     assert_eq!(store.data_version().unwrap(), before);
     database.run("INSERT INTO t VALUES(1, 1, 1)");
     assert_ne!(store.data_version().unwrap(), before);
+}
+
+/// Ends the writer also when the test fails: its scope would wait for ever.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Inserts rows 1, 2, ... into `t`, one per transaction, until told to stop; gives the last one.
+fn write_rows(path: &std::path::Path, stop: &AtomicBool, written: &AtomicI64) -> i64 {
+    let application = Connection::open(path).unwrap();
+    application.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let row = written.load(Ordering::Relaxed) + 1;
+        application.execute("INSERT INTO t VALUES(?1, ?1, 0)", [row]).unwrap();
+        written.store(row, Ordering::Relaxed);
+    }
+    written.load(Ordering::Relaxed)
+}
+
+#[test]
+fn no_write_slips_between_installing_and_mending_the_triggers() {
+    let database = Database::bare(TABLE);
+    let (path, stop, written) = (database.path(), AtomicBool::new(false), AtomicI64::new(0));
+    let last = std::thread::scope(|scope| {
+        let application = scope.spawn(|| write_rows(&path, &stop, &written));
+        let stopper = StopOnDrop(&stop);
+        let wait_for = |row: i64| {
+            let deadline = Instant::now() + std::time::Duration::from_secs(30);
+            while written.load(Ordering::Relaxed) < row {
+                assert!(Instant::now() < deadline, "the application writes nothing");
+                std::thread::yield_now();
+            }
+        };
+        wait_for(50);
+        database.open();
+        for round in 1..20 {
+            wait_for(written.load(Ordering::Relaxed) + 5);
+            let clock = ClockSql::new(round.to_string());
+            let store = Store::open(&path, &OpenOptions { clock, ..options() }).unwrap();
+            assert!(store.opened_schema().repaired > 0);
+        }
+        drop(stopper);
+        application.join().unwrap()
+    });
+    let holes = format!(
+        "SELECT {last} - min(val_id) + 1 - count(*), min(val_id) > 50 FROM __harmonylite__t_change_log"
+    );
+    assert_eq!(database.query(&holes), ["0|1"]);
 }
