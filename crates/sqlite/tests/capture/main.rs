@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod kinds;
+mod laws;
 mod opening;
 mod schema_changes;
 mod statements;
