@@ -1,1 +1,115 @@
 //! R9: a database that is an older copy of itself, and its next life.
+
+use harmonylite_core::effect::{PublishedPositions, ReceivedGroup};
+use harmonylite_core::model::{Incarnation, Shard};
+
+use crate::support::{Cluster, Node};
+
+const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
+
+fn older_copy(node: &mut Node, own: &[ReceivedGroup]) -> Option<String> {
+    node.store.inspect_own_frames(own).unwrap()
+}
+
+/// What is left of `node` when its file is put back as it was at `copy`.
+fn put_back(node: Node, copy: &[u8]) -> Node {
+    let (chain, consumed, directory) = node.close();
+    std::fs::write(directory.path().join("app.db"), copy).unwrap();
+    let mut node = Node::open(1, directory);
+    node.chain = chain;
+    node.consumed = consumed;
+    node.published = node.store.state().unwrap().published;
+    node
+}
+
+#[test]
+fn own_frames_that_the_database_knows_are_no_reason() {
+    let mut node = Node::new(1, SCHEMA);
+    node.run("INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+    node.publish();
+    let chain = node.chain.clone();
+    assert_eq!(older_copy(&mut node, &chain), None);
+    node.run("UPDATE t SET v = 'later' WHERE id = 1");
+    assert_eq!(older_copy(&mut node, &chain), None);
+    node.housekeep();
+    assert_eq!(older_copy(&mut node, &chain), None);
+}
+
+#[test]
+fn frames_of_others_are_no_reason() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(2, "INSERT INTO t VALUES(1, 'a')");
+    cluster.publish(2);
+    let chain = cluster.nodes[1].chain.clone();
+    assert_eq!(older_copy(&mut cluster.nodes[0], &chain), None);
+}
+
+#[test]
+fn a_frame_beyond_the_log_shows_an_older_copy() {
+    let mut node = Node::new(1, SCHEMA);
+    let copy = node.image();
+    node.run("INSERT INTO t VALUES(1, 'lost')");
+    node.publish();
+    let mut node = put_back(node, &copy);
+    let chain = node.chain.clone();
+    assert!(older_copy(&mut node, &chain).is_some());
+}
+
+#[test]
+fn a_row_that_got_the_id_of_a_lost_one_does_not_hide_it() {
+    for statement in ["INSERT INTO t VALUES(2, 'new')", "INSERT INTO t VALUES(1, 'other image')"] {
+        let mut node = Node::new(1, SCHEMA);
+        let copy = node.image();
+        node.run("INSERT INTO t VALUES(1, 'lost')");
+        node.publish();
+        let mut node = put_back(node, &copy);
+        // The clock stands still in these tests: the very same id.
+        node.run(statement);
+        let chain = node.chain.clone();
+        assert!(older_copy(&mut node, &chain).is_some(), "{statement}");
+    }
+}
+
+#[test]
+fn a_new_life_brings_the_lost_rows_back_and_publishes_what_was_not_sent() {
+    let mut first = Node::new(1, SCHEMA);
+    let mut second = Node::new(2, SCHEMA);
+    first.run("INSERT INTO t VALUES(1, 'sent'), (2, 'sent')");
+    first.publish();
+    first.housekeep();
+    let copy = first.image();
+    first.run("UPDATE t SET v = 'lost' WHERE id = 1; INSERT INTO t VALUES(3, 'lost')");
+    first.publish();
+    second.consume(&first, usize::MAX);
+
+    let mut first = put_back(first, &copy);
+    first.run("INSERT INTO t VALUES(4, 'after'); UPDATE t SET v = 'after' WHERE id = 2");
+    let chain = first.chain.clone();
+    assert!(older_copy(&mut first, &chain).is_some());
+    let old = first.store.state().unwrap().origin;
+    let state = first.store.mint_incarnation(Incarnation::new(7).unwrap()).unwrap();
+    assert_ne!(state.origin, old);
+    assert!(state.published.by_shard.is_empty());
+    assert_eq!(state.positions[&(old, Shard::FIRST)], chain[0].through);
+    first.published = PublishedPositions { settled: state.published.settled, ..Default::default() };
+
+    // Its own stream serves the old life, also to itself.
+    first.apply(&chain);
+    assert_eq!(first.query("SELECT * FROM t"), ["1|'lost'", "2|'after'", "3|'lost'", "4|'after'"]);
+    let sent = first.publish();
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|(_, row)| row.origin() == state.origin));
+    second.consume(&first, usize::MAX);
+    assert_eq!(second.query("SELECT * FROM t"), first.query("SELECT * FROM t"));
+    assert_eq!(first.store.state().unwrap().origin, state.origin);
+}
+
+#[test]
+fn a_new_life_outlives_the_process() {
+    let mut node = Node::new(1, SCHEMA);
+    node.run("INSERT INTO t VALUES(1, 'a')");
+    let state = node.store.mint_incarnation(Incarnation::new(7).unwrap()).unwrap();
+    let (_, _, directory) = node.close();
+    let node = Node::open(1, directory);
+    assert_eq!(node.store.state().unwrap().origin, state.origin);
+}

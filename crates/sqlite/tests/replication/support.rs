@@ -1,7 +1,6 @@
 //! Nodes without a network: each has an application, a store, and the chain of groups that it published.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use harmonylite_core::codec::{TableChanges, decode_body};
 use harmonylite_core::effect::{
@@ -42,15 +41,19 @@ impl Node {
         let application = Connection::open(&path).unwrap();
         application.execute_batch(schema).unwrap();
         application.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
-        let mut options = OpenOptions {
-            node_id: NodeId::new(id).unwrap(),
-            fresh_incarnation: Incarnation::new(100 + id).unwrap(),
-            shards: 1,
-            publish: true,
-            clock: ClockSql::new(NOW_MS.to_string()),
-        };
+        let mut options = options(id);
         adjust(&mut options);
-        let store = Store::open(&path, &options).unwrap();
+        Self::opened(id, directory, application, &options)
+    }
+
+    /// A database that is there already.
+    pub(crate) fn open(id: u64, directory: TempDir) -> Self {
+        let application = Connection::open(directory.path().join("app.db")).unwrap();
+        Self::opened(id, directory, application, &options(id))
+    }
+
+    fn opened(id: u64, directory: TempDir, application: Connection, options: &OpenOptions) -> Self {
+        let store = Store::open(&directory.path().join("app.db"), options).unwrap();
         Self {
             directory,
             id,
@@ -62,8 +65,15 @@ impl Node {
         }
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("app.db")
+    /// What is left when application and store are gone: what it published, what it consumed, its directory.
+    pub(crate) fn close(self) -> (Vec<ReceivedGroup>, BTreeMap<u64, usize>, TempDir) {
+        (self.chain, self.consumed, self.directory)
+    }
+
+    /// The database file as it is now, everything in it.
+    pub(crate) fn image(&self) -> Vec<u8> {
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        std::fs::read(self.directory.path().join("app.db")).unwrap()
     }
 
     /// What the application does.
@@ -198,6 +208,16 @@ impl Node {
     }
 }
 
+fn options(id: u64) -> OpenOptions {
+    OpenOptions {
+        node_id: NodeId::new(id).unwrap(),
+        fresh_incarnation: Incarnation::new(100 + id).unwrap(),
+        shards: 1,
+        publish: true,
+        clock: ClockSql::new(NOW_MS.to_string()),
+    }
+}
+
 /// Storage class and exact bytes; `quote()` would stop at NUL.
 fn shown(value: ValueRef<'_>) -> String {
     match value {
@@ -269,13 +289,13 @@ impl Cluster {
     pub(crate) fn settle(&mut self) {
         let count = self.nodes.len();
         for _ in 0..20 {
-            let published: usize = (1..=count).map(|id| self.publish(id).len()).sum();
+            let mut moved: u64 = (1..=count).map(|id| self.publish(id).len() as u64).sum();
             for (to, from) in (1..=count).flat_map(|to| (1..=count).map(move |from| (to, from))) {
                 if from != to {
-                    self.deliver(from, to, usize::MAX);
+                    moved += self.deliver(from, to, usize::MAX).rows_applied.values().sum::<u64>();
                 }
             }
-            if published == 0 {
+            if moved == 0 {
                 return;
             }
         }
