@@ -141,7 +141,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
             })
             .collect();
         // Deletes first, then from the greatest version down.
-        order.sort_by_key(|row| std::cmp::Reverse((row.2, row.1)));
+        order.sort_unstable_by(|a, b| (b.2, b.1, &b.0).cmp(&(a.2, a.1, &a.0)));
         let mut failed = Vec::new();
         for (key, _, _) in order {
             let Some(winner) = waiting.remove(&key) else { continue };
@@ -155,10 +155,12 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
     /// A group names each key once; should one name it twice, the greater version counts.
     fn keep_greater<'i>(&mut self, waiting: &mut HashMap<CanonicalKey, Winner<'i>>, winner: Winner<'i>) {
         let key = CanonicalKey::of(&self.table.schema, &winner.incoming.key);
-        let greater = |known: &Winner<'_>| known.incoming.version.version >= winner.incoming.version.version;
-        let known = waiting.get(&key).is_some_and(greater);
-        let dropped = known || waiting.insert(key, winner).is_some();
-        self.tally.skipped += u64::from(dropped);
+        let less = |known: &Winner<'_>| known.incoming.version.version < winner.incoming.version.version;
+        let known = waiting.get(&key);
+        self.tally.skipped += u64::from(known.is_some());
+        if known.is_none_or(less) {
+            waiting.insert(key, winner);
+        }
     }
 
     /// Writes one row; `Some` is why it cannot be written.

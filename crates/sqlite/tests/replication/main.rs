@@ -1,5 +1,8 @@
 //! Stores that exchange groups directly, on real database files: what one application writes, all tables hold.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its support too")]
+#![allow(clippy::print_stdout, reason = "the seed of a failed run")]
+
 mod convergence;
 mod incarnation;
 mod log;
