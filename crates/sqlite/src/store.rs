@@ -37,6 +37,9 @@ impl Default for ClockSql {
     }
 }
 
+/// Prepared statements that are kept: about twenty of ours, and ten for each table that changes often.
+const STATEMENTS_KEPT: usize = 256;
+
 /// What a store is opened with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenOptions {
@@ -83,6 +86,7 @@ impl Store {
         let mut connection = connection::open(path)?;
         let prepared = prepare(&mut connection, options).map_err(|error| error.at(path.display()))?;
         connection::settle(&mut connection)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let identity = prepared.identity;
         Ok(Self {
             connection,
