@@ -123,8 +123,8 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Begins to connect, and goes on for as long as it lives; [`ready`](Self::ready) tells when it has worked.
-    /// Fails only when a URL makes no sense.
+    /// Begins to connect, and goes on until it is connected; [`ready`](Self::ready) tells when it has worked. From then
+    /// on it connects again whenever the connection is lost. Fails only when a URL makes no sense.
     pub async fn open(settings: &ConnectSettings) -> Result<Self, NatsError> {
         let server = settings.shown_servers();
         let (health_sender, health) = watch::channel(Health::default());
@@ -182,7 +182,7 @@ impl Connection {
     pub(super) async fn query_jetstream(&self) -> Result<(), NatsError> {
         const WITHIN: Duration = Duration::from_secs(2);
         let what = "asking JetStream for its state";
-        let answer = self.call(what, WITHIN, self.jetstream.query_account()).await?;
+        let answer = self.call(what, "$JS.API.INFO", WITHIN, self.jetstream.query_account()).await?;
         answer.map(drop).map_err(|error| self.failed(what, error))
     }
 
@@ -197,14 +197,15 @@ impl Connection {
     }
 
     /// Awaits a request at most `within`; ends it as soon as the connection is lost or the server refuses
-    /// a permission. All errors leave open whether the server has carried it out.
+    /// a permission for `about`. All errors leave open whether the server has carried it out.
     pub(super) async fn call<T>(
         &self,
         what: &str,
+        about: &str,
         within: Duration,
         request: impl Future<Output = T>,
     ) -> Result<T, NatsError> {
-        let mut trouble = self.trouble();
+        let mut trouble = self.trouble(about);
         if !self.is_connected() {
             return Err(self.failed(what, "not connected"));
         }
@@ -217,11 +218,12 @@ impl Connection {
         }
     }
 
-    /// Watches for trouble from now on.
-    pub(super) fn trouble(&self) -> Trouble {
+    /// Watches from now on for the loss of the connection and for refusals that concern `about`: the name of a stream,
+    /// or a subject.
+    pub(super) fn trouble(&self, about: &str) -> Trouble {
         let mut health = self.health.clone();
         let since = health.borrow_and_update().clone();
-        Trouble { health, since }
+        Trouble { health, since, about: about.to_owned() }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -254,6 +256,7 @@ impl Connection {
 pub(super) struct Trouble {
     health: watch::Receiver<Health>,
     since: Health,
+    about: String,
 }
 
 impl Trouble {
@@ -265,15 +268,23 @@ impl Trouble {
                 if now.disconnects != self.since.disconnects {
                     return "connection lost".to_owned();
                 }
-                if now.denials != self.since.denials {
+                // Others share the connection: what they are refused is no trouble of ours.
+                if now.denials != self.since.denials && concerns(&now.denial, &self.about) {
                     return now.denial.clone();
                 }
+                self.since.denials = now.denials;
             }
             if self.health.changed().await.is_err() {
                 return "connection closed".to_owned();
             }
         }
     }
+}
+
+/// Does `denial` name `about`, and not only something that begins so?
+fn concerns(denial: &str, about: &str) -> bool {
+    let goes_on = |character: char| character.is_alphanumeric() || character == '-' || character == '_';
+    denial.match_indices(about).any(|(at, _)| !denial[at + about.len()..].starts_with(goes_on))
 }
 
 fn options(settings: &ConnectSettings, health: watch::Sender<Health>, server: String) -> ConnectOptions {
@@ -346,6 +357,14 @@ mod tests {
         assert_eq!(without_password("me:secret@host:4222"), "host:4222");
         assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
         assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "(secret)");
+    }
+
+    #[test]
+    fn a_denial_concerns_the_stream_that_it_names() {
+        let denial = "Permissions Violation for Publish to \"$JS.API.STREAM.INFO.changes-10\"";
+        assert!(concerns(denial, "changes-10"));
+        assert!(!concerns(denial, "changes-1"));
+        assert!(!concerns(denial, "changes-2"));
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Target<'_> {
     async fn send(&self, headers: HeaderMap, bytes: Vec<u8>) -> Result<(), NatsError> {
         let subject = self.subject.to_owned();
         let sent = self.connection.client().publish_with_headers(subject, headers, bytes.into());
-        let sent = self.connection.call(&self.what(), REPLY_TIMEOUT, sent).await?;
+        let sent = self.connection.call(&self.what(), self.subject, REPLY_TIMEOUT, sent).await?;
         sent.map_err(|error| self.failed(error))
     }
 
@@ -140,7 +140,7 @@ impl Target<'_> {
         let request =
             async_nats::Request::new().headers(headers).payload(bytes.into()).timeout(Some(REPLY_TIMEOUT));
         let reply = self.connection.client().send_request(self.subject.to_owned(), request);
-        let reply = self.connection.call(&self.what(), REPLY_TIMEOUT, reply).await?;
+        let reply = self.connection.call(&self.what(), self.subject, REPLY_TIMEOUT, reply).await?;
         reply.map(|message| message.payload).map_err(|error| self.failed(error))
     }
 

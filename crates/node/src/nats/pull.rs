@@ -68,7 +68,7 @@ impl Puller {
         after: StreamSequence,
         credit: u32,
     ) -> Result<Self, NatsError> {
-        let trouble = connection.trouble();
+        let trouble = connection.trouble(stream);
         let what = format!("following stream {stream}");
         let (first, last) = stream_range(connection, stream).await?;
         // The server would wait without a word until the stream gets there.
@@ -77,12 +77,12 @@ impl Puller {
         }
         let inbox = connection.client().new_inbox();
         let subscribe = connection.client().subscribe(inbox.clone());
-        let subscription = connection.call(&what, CREATE_TIMEOUT, subscribe).await?;
+        let subscription = connection.call(&what, stream, CREATE_TIMEOUT, subscribe).await?;
         let subscription = subscription.map_err(|error| connection.failed(&what, error))?;
         let name = format!("harmonylite-{}", random_hex(8)?);
         let config = config(&name, after.next());
         let create = connection.jetstream().create_consumer_strict_on_stream(config, stream);
-        let created = connection.call(&what, CREATE_TIMEOUT, create).await?;
+        let created = connection.call(&what, stream, CREATE_TIMEOUT, create).await?;
         created.map_err(|error| connection.failed(&what, error))?;
         Ok(Self {
             connection: connection.clone(),
@@ -119,7 +119,7 @@ impl Puller {
                 request.to_string().into(),
             );
             let what = "asking for messages";
-            let sent = self.connection.call(what, CREATE_TIMEOUT, publish).await?;
+            let sent = self.connection.call(what, &self.next_subject, CREATE_TIMEOUT, publish).await?;
             sent.map_err(|error| self.connection.failed(what, error))?;
             if self.outstanding == 0 {
                 self.heard = Instant::now();

@@ -89,13 +89,13 @@ impl Server {
         let listen = choose_listener(settings.listen, &files)?;
         let local = local_credentials()?;
         write_config(&settings, &files, listen, &local)?;
-        warn_of_replaced_blocks(&settings);
+        announce(&settings);
         let name = server_name(settings.node_id);
         let connect = connect_settings(&name, listen, &local);
         let stop = cancel.child_token();
         let pid = ServerPid::default();
         let mut launcher =
-            Launcher { binary, files, connect, pid: pid.clone(), stop: stop.clone(), _lock: lock };
+            Launcher { binary, files, connect, listen, pid: pid.clone(), stop: stop.clone(), _lock: lock };
         let process = launcher.launch().await?;
         let supervisor = tokio::spawn(launcher.supervise(process, events));
         Ok(Self { listen, version, local, name, pid, stop: stop.drop_guard(), supervisor })
@@ -143,6 +143,7 @@ struct Launcher {
     binary: PathBuf,
     files: ServerFiles,
     connect: ConnectSettings,
+    listen: SocketAddr,
     pid: ServerPid,
     stop: CancellationToken,
     /// Two servers on one directory both start and corrupt it silently. Held until the child is gone.
@@ -182,14 +183,21 @@ impl Launcher {
             seconds: READY_TIMEOUT.as_secs(),
             reason: reason.to_owned(),
         };
-        while !has_ports_file(&self.files, pid) {
+        while !self.listens(pid)? {
             if Instant::now() > deadline {
                 return Err(late("it has not opened its ports"));
             }
             sleep(READY_POLL).await;
         }
         let connection = Connection::open(&self.connect).await?;
-        connection.ready(deadline.saturating_duration_since(Instant::now())).await?;
+        match connection.ready(deadline.saturating_duration_since(Instant::now())).await {
+            Err(NatsError::WrongCredentials { .. }) => {
+                return Err(overruled(
+                    "has accounts of its own in place of those of this node and its peers",
+                ));
+            }
+            answer => answer?,
+        };
         while let Err(error) = connection.query_jetstream().await {
             if Instant::now() > deadline {
                 return Err(late(&error.to_string()));
@@ -197,6 +205,16 @@ impl Launcher {
             sleep(READY_POLL).await;
         }
         Ok(())
+    }
+
+    /// Has it opened its ports, and the right one?
+    fn listens(&self, pid: Option<Pid>) -> Result<bool, NatsError> {
+        let Some(urls) = listed_urls(&self.files, pid) else { return Ok(false) };
+        let port = format!(":{}", self.listen.port());
+        if urls.iter().any(|url| url.ends_with(&port)) {
+            return Ok(true);
+        }
+        Err(overruled("makes it listen elsewhere: set nats.bind_address instead"))
     }
 
     async fn supervise(mut self, mut process: ServerProcess, events: mpsc::Sender<ServerEvent>) {
@@ -302,21 +320,20 @@ fn client_url(listen: SocketAddr) -> String {
     format!("nats://{address}")
 }
 
-/// A block in the user's file replaces ours of that name whole: worth a word where ours matters.
-fn warn_of_replaced_blocks(settings: &ServerSettings) {
+fn overruled(how: &str) -> NatsError {
+    NatsError::Invalid { what: "nats.server_config", reason: format!("it {how}") }
+}
+
+/// Says what would otherwise surprise.
+fn announce(settings: &ServerSettings) {
+    if settings.peer_credentials.is_none() {
+        tracing::info!("no nats.user_password: any process on this machine can read this node's changes");
+    }
     let Some(path) = &settings.server_config else { return };
     let text = fs::read_to_string(path).unwrap_or_default();
-    let keys: Vec<_> =
-        text.lines().filter_map(|line| line.split([' ', ':', '=', '{', '\t']).next()).collect();
-    for (key, loss) in [
-        ("authorization", "the accounts of this node and of its peers are gone"),
-        ("jetstream", "its limits and sync_interval are those of that file"),
-        ("listen", "peers and this node use the address of the configuration, not that one"),
-        ("port", "peers and this node use the port of the configuration, not that one"),
-    ] {
-        if keys.contains(&key) {
-            tracing::warn!(file = %path.display(), "nats.server_config replaces {key:?}: {loss}");
-        }
+    if text.lines().any(|line| line.split([' ', ':', '=', '{']).next() == Some("jetstream")) {
+        // A block in the user's file replaces ours of that name whole.
+        tracing::warn!(file = %path.display(), "its jetstream block replaces ours: see to sync_interval and limits");
     }
 }
 
@@ -332,8 +349,16 @@ fn remove_ports_files(files: &ServerFiles) {
     });
 }
 
-fn has_ports_file(files: &ServerFiles, pid: Option<Pid>) -> bool {
-    let Some(pid) = pid else { return false };
-    let suffix = format!("_{}.ports", pid.as_raw_nonzero());
-    ports_files(files).any(|path| path.to_string_lossy().ends_with(&suffix))
+/// The URLs under which clients reach it; `None` as long as it has not said so.
+fn listed_urls(files: &ServerFiles, pid: Option<Pid>) -> Option<Vec<String>> {
+    let suffix = format!("_{}.ports", pid?.as_raw_nonzero());
+    let path = ports_files(files).find(|path| path.to_string_lossy().ends_with(&suffix))?;
+    let listed: ListedPorts = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    Some(listed.nats)
+}
+
+/// The part of the server's ports file that concerns us.
+#[derive(serde::Deserialize)]
+struct ListedPorts {
+    nats: Vec<String>,
 }

@@ -107,7 +107,7 @@ fn looking_at(stream: &str) -> String {
 /// `None` only when the server says for certain that it does not exist.
 async fn find(connection: &Connection, name: &str) -> Result<Option<Stream>, NatsError> {
     let what = looking_at(name);
-    match connection.call(&what, REQUEST_TIMEOUT, connection.jetstream().get_stream(name)).await? {
+    match connection.call(&what, name, REQUEST_TIMEOUT, connection.jetstream().get_stream(name)).await? {
         Ok(stream) => Ok(Some(stream)),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
@@ -119,9 +119,10 @@ async fn find(connection: &Connection, name: &str) -> Result<Option<Stream>, Nat
 }
 
 async fn create(connection: &Connection, config: Config) -> Result<Info, NatsError> {
-    let what = format!("making stream {}", config.name);
+    let name = config.name.clone();
+    let what = format!("making stream {name}");
     let request = connection.jetstream().create_stream(config);
-    let created = connection.call(&what, CREATE_TIMEOUT, request).await?;
+    let created = connection.call(&what, &name, CREATE_TIMEOUT, request).await?;
     created.map(|stream| stream.cached_info().clone()).map_err(|error| connection.failed(&what, error))
 }
 
@@ -147,9 +148,10 @@ async fn adjust(
 }
 
 async fn update(connection: &Connection, config: Config) -> Result<Info, NatsError> {
-    let what = format!("updating stream {}", config.name);
+    let name = config.name.clone();
+    let what = format!("updating stream {name}");
     let request = connection.jetstream().update_stream(config);
-    let updated = connection.call(&what, CREATE_TIMEOUT, request).await?;
+    let updated = connection.call(&what, &name, CREATE_TIMEOUT, request).await?;
     updated.map_err(|error| connection.failed(&what, error))
 }
 
@@ -285,7 +287,7 @@ async fn mark_at(
         return Ok(None);
     }
     let what = format!("reading message {at} of stream {name}");
-    match connection.call(&what, REQUEST_TIMEOUT, stream.direct_get(at.0)).await? {
+    match connection.call(&what, name, REQUEST_TIMEOUT, stream.direct_get(at.0)).await? {
         Ok(message) => Ok(peek_mark(&message.payload)),
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
         Err(error) => Err(connection.failed(&what, error)),

@@ -222,6 +222,24 @@ async fn the_users_configuration_cannot_move_the_store_from_under_its_lock() {
     assert!(!elsewhere.exists());
 }
 
+#[tokio::test]
+async fn a_users_configuration_that_locks_us_out_is_refused() {
+    for (text, hint) in [
+        ("authorization { users: [ { user: a, password: b } ] }\n", "accounts of its own"),
+        ("port: -1\n", "listen elsewhere"),
+        ("listen: \"127.0.0.1:-1\"\n", "listen elsewhere"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let extra = dir.path().join("extra.conf");
+        std::fs::write(&extra, text).unwrap();
+        let mut settings = settings(dir.path());
+        settings.server_config = Some(extra);
+        settings.peer_credentials = Some(credentials("harmony", "right"));
+        let error = refused(settings).await.to_string();
+        assert!(error.contains("nats.server_config") && error.contains(hint), "{error}");
+    }
+}
+
 fn fake_binary(dir: &Path, says: &str) -> std::path::PathBuf {
     let path = dir.join("fake-nats-server");
     // Written under another name: a file that a concurrently forked process holds open for writing cannot run.

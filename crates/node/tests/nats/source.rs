@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use harmonylite::nats::{Connection, SourceInput, SourceSettings, publish_group, spawn_source};
+use harmonylite::nats::{
+    Connection, SourceInput, SourceSettings, observe_stream, publish_group, spawn_source,
+};
 use harmonylite_core::effect::{Follow, Observe};
 use harmonylite_core::input::{Input, StreamFacts};
 use harmonylite_core::model::{SourceId, StreamSequence};
@@ -310,4 +312,20 @@ async fn a_consumer_that_is_deleted_is_a_lost_source() {
         let error = source.expect_lost(epoch).await;
         assert!(error.contains("the server ends delivery"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_others_on_the_connection_are_refused_is_no_loss() {
+    let test = TestServer::start().await;
+    let owner = with_stream(&test).await;
+    let peer = test.connect_as_peer(None).await;
+    let mut source = Followed::new(&peer);
+    source.follow(1, 0, 10).await;
+    source.observe().await.unwrap();
+    for stream in ["harmonylite-changes-10", "foreign"] {
+        let error = observe_stream(&peer, stream, StreamSequence::START).await.unwrap_err().to_string();
+        assert!(error.to_lowercase().contains("permissions violation"), "{error}");
+    }
+    publish(&owner, 0, 1).await;
+    source.expect(1, 1, 1).await;
 }
