@@ -1,5 +1,6 @@
 //! Which nats-server runs: where it is found and whether it is new enough.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -60,11 +61,14 @@ pub fn find_server_binary(configured: Option<&Path>) -> Result<(PathBuf, Version
 }
 
 fn search() -> Result<PathBuf, NatsError> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(BINARY_NAME)));
-    let in_path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path: Vec<_> = std::env::split_paths(&in_path).map(|dir| dir.join(BINARY_NAME)).collect();
-    beside.iter().chain(&in_path).find(|path| path.is_file()).cloned().ok_or_else(|| {
-        let beside = beside.map_or_else(String::new, |path| format!("{}, ", path.display()));
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    search_in(beside, &std::env::var_os("PATH").unwrap_or_default())
+}
+
+fn search_in(beside: Option<PathBuf>, in_path: &OsStr) -> Result<PathBuf, NatsError> {
+    let folders = beside.iter().cloned().chain(std::env::split_paths(in_path));
+    folders.map(|folder| folder.join(BINARY_NAME)).find(|path| path.is_file()).ok_or_else(|| {
+        let beside = beside.map_or_else(String::new, |folder| format!("{}, ", folder.display()));
         NatsError::BinaryMissing { places: format!("nats.server_binary (not set), {beside}PATH") }
     })
 }
@@ -120,6 +124,20 @@ mod tests {
         assert_eq!(of("2.16.0-RC.1"), of("2.16.0"));
         assert_eq!(Version::parse("2.12"), None);
         assert_eq!(Version::parse("2.12.8.1"), None);
+    }
+
+    #[test]
+    fn a_server_beside_our_executable_comes_before_path() {
+        let (beside, in_path) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let search = || search_in(Some(beside.path().to_owned()), in_path.path().as_os_str());
+        let missing = search().unwrap_err().to_string();
+        assert!(missing.contains("nats.server_binary") && missing.contains("PATH"), "{missing}");
+        assert!(missing.contains(&*beside.path().to_string_lossy()), "{missing}");
+        for folder in [&in_path, &beside] {
+            let binary = folder.path().join(BINARY_NAME);
+            std::fs::write(&binary, "").unwrap();
+            assert_eq!(search().unwrap(), binary);
+        }
     }
 
     #[test]
