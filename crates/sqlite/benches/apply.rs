@@ -152,7 +152,7 @@ fn applies(schema: &str, passes: &[Vec<ReceivedGroup>; 2]) -> [Duration; 2] {
             let group = ReceivedGroup { prev: position, shard: Shard::FIRST, ..group.clone() };
             position = group.through;
             let batch = ApplyBatch {
-                groups: vec![group],
+                groups: vec![group.into()],
                 checkpoints: BTreeMap::new(),
                 published: PublishedPositions::default(),
             };

@@ -8,7 +8,8 @@ use crate::support::{Cluster, Node};
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
 
 fn older_copy(node: &mut Node, own: &[ReceivedGroup]) -> Option<String> {
-    node.store.inspect_own_frames(own).unwrap()
+    let own: Vec<_> = own.iter().cloned().map(std::sync::Arc::new).collect();
+    node.store.inspect_own_frames(&own).unwrap()
 }
 
 /// What is left of `node` when its file is put back as it was at `copy`.
