@@ -1,6 +1,7 @@
 //! Project tasks that are more than a line of shell: `cargo xtask <task>`.
 
 mod dependencies;
+mod figures;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -16,12 +17,15 @@ enum Task {
     Tidy,
     /// Check licences, banned crates and sources of everything we build on, against deny.toml.
     Dependencies,
+    /// Measure three nodes end to end: rows per second, latency, idle cost, memory.
+    Figures(figures::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Task::parse() {
         Task::Tidy => tidy::run(&workspace()),
         Task::Dependencies => dependencies::run(&workspace()),
+        Task::Figures(options) => figures::run(&workspace(), &options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

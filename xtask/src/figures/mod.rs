@@ -1,0 +1,97 @@
+//! What a cluster of three does end to end, measured on this machine: `cargo xtask figures`.
+//!
+//! Real nodes (release build), real nats-servers, real files. Every figure stands beside a reference of the same run, so
+//! that ratios hold where absolute numbers depend on the machine. Nothing is printed of nodes that did not end up with
+//! the same rows.
+
+mod idle;
+mod latency;
+mod machine;
+mod memory;
+mod process;
+mod report;
+mod throughput;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use self::report::Report;
+
+/// What to measure, and how often.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Print one JSON document instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Measure only these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Subject>,
+    /// Repetitions of what is cheap to repeat; medians are shown.
+    #[arg(long, default_value_t = 3)]
+    repeat: usize,
+    /// Rows of one repetition in transactions of 1000.
+    #[arg(long, default_value_t = 200_000)]
+    rows: u64,
+    /// Rows of one repetition in a transaction each.
+    #[arg(long, default_value_t = 20_000)]
+    single_rows: u64,
+    /// Rows of the backlog.
+    #[arg(long, default_value_t = 1_000_000)]
+    backlog: u64,
+    /// Seconds of the quiet that is measured.
+    #[arg(long, default_value_t = 60)]
+    idle_s: u64,
+    /// Measure this binary instead of building one.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Rows per second from commit to visible everywhere.
+    Rows,
+    /// From commit to visible on another node at 100 writes per second.
+    Latency,
+    /// Processor time and memory of a cluster that does nothing.
+    Idle,
+    /// Memory with a backlog.
+    Memory,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When something cannot be started, or when the nodes do not end up with the same rows.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => build(root)?,
+    };
+    let mut report = Report::new(machine::describe());
+    let wanted = |subject| options.only.is_empty() || options.only.contains(&subject);
+    if wanted(Subject::Idle) {
+        idle::measure(&binary, options.idle_s, &mut report)?;
+    }
+    if wanted(Subject::Rows) {
+        throughput::measure(&binary, options, &mut report)?;
+    }
+    if wanted(Subject::Latency) {
+        latency::measure(&binary, options.repeat, &mut report)?;
+    }
+    if wanted(Subject::Memory) {
+        memory::measure(&binary, options.backlog, &mut report)?;
+    }
+    report.print(options.json)
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["build", "--release", "--locked", "--package", "harmonylite"];
+    let status = Command::new(cargo).current_dir(root).args(arguments).status().context("running cargo")?;
+    ensure!(status.success(), "cargo {} ended with {status}", arguments.join(" "));
+    Ok(root.join("target/release/harmonylite"))
+}
