@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod measure;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,8 +17,6 @@ use rusqlite::Connection;
 
 const ROWS: i64 = 50_000;
 const PER_TRANSACTION: i64 = 1_000;
-/// Of these repetitions the fastest counts.
-const REPETITIONS: usize = 5;
 
 const BARE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, amount INTEGER, note TEXT)";
 const INDEXED: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, amount INTEGER, note TEXT); \
@@ -28,24 +28,13 @@ const UPSERT: &str = "INSERT INTO t VALUES(?1, 'name ' || ((?1 * 7919) % 1000003
 
 fn main() {
     println!(
-        "apply: time of apply / bare upserts, {PER_TRANSACTION} rows per transaction (fastest of {REPETITIONS})"
+        "apply: time of apply / bare upserts, {PER_TRANSACTION} rows per transaction, medians of {} pairs",
+        measure::REPETITIONS
     );
     for (name, schema) in [("bare table", BARE), ("two indexes", INDEXED), ("two unique indexes", UNIQUE)] {
         let groups = [publish(schema, false), publish(schema, true)];
-        let runs: Vec<_> = (0..REPETITIONS).map(|_| (upserts(schema), applies(schema, &groups))).collect();
-        for (index, operation) in ["insert", "update"].into_iter().enumerate() {
-            let best = |of: fn(&([Duration; 2], [Duration; 2])) -> [Duration; 2]| {
-                runs.iter().map(|run| of(run)[index].as_secs_f64()).reduce(f64::min).unwrap()
-            };
-            let (bare, applied) = (best(|run| run.0), best(|run| run.1));
-            let per_row = |seconds: f64| seconds * 1e6 / ROWS as f64;
-            println!(
-                "  {name:<20} {operation}: {:.2} ({:.2} us / {:.2} us)",
-                applied / bare,
-                per_row(applied),
-                per_row(bare)
-            );
-        }
+        let found = measure::compare(ROWS, || upserts(schema), || applies(schema, &groups));
+        measure::print(name, ["insert", "update"], found);
     }
 }
 

@@ -4,15 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod measure;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harmonylite_core::model::{Incarnation, NodeId};
 use harmonylite_sqlite::{ClockSql, OpenOptions, Store};
 use rusqlite::Connection;
-
-/// Of these repetitions the fastest counts.
-const REPETITIONS: usize = 5;
 
 struct Case {
     name: &'static str,
@@ -53,29 +52,15 @@ fn main() {
             per_transaction: 1000,
         },
     ];
-    println!("capture: time with triggers / without (fastest of {REPETITIONS})");
+    println!("capture: time with triggers / without, medians of {} pairs", measure::REPETITIONS);
     for case in &cases {
         report(case);
     }
 }
 
 fn report(case: &Case) {
-    let best = |captured| (0..REPETITIONS).map(|_| run(case, captured)).reduce(fastest).unwrap();
-    let (bare, captured) = (best(false), best(true));
-    for (index, operation) in ["insert", "update", "delete"].into_iter().enumerate() {
-        let per_row = |time: Duration| time.as_secs_f64() * 1e6 / case.rows as f64;
-        println!(
-            "  {:<46} {operation}: {:.2} ({:.1} us / {:.1} us)",
-            case.name,
-            captured[index].as_secs_f64() / bare[index].as_secs_f64(),
-            per_row(captured[index]),
-            per_row(bare[index]),
-        );
-    }
-}
-
-fn fastest(a: [Duration; 3], b: [Duration; 3]) -> [Duration; 3] {
-    [a[0].min(b[0]), a[1].min(b[1]), a[2].min(b[2])]
+    let found = measure::compare(case.rows, || run(case, false), || run(case, true));
+    measure::print(case.name, ["insert", "update", "delete"], found);
 }
 
 fn run(case: &Case, captured: bool) -> [Duration; 3] {

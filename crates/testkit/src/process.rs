@@ -171,13 +171,13 @@ impl Running {
 }
 
 impl Drop for Running {
-    #[allow(clippy::print_stdout)]
+    #[allow(clippy::print_stderr)]
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.kill9();
         }
         self.left_behind().into_iter().for_each(ProcessId::kill9);
-        println!("--- log of {} ---\n{}\n---", self.name, self.log_tail());
+        eprintln!("--- log of {} ---\n{}\n---", self.name, self.log_tail());
     }
 }
 

@@ -27,7 +27,8 @@ pub(super) fn measure(binary: &Path, rows: u64, report: &mut Report) -> Result<(
     forget_peak(consumer)?;
     signal("-CONT", server)?;
     let start = Instant::now();
-    cluster.nodes[0].wait_status("an empty outbox", DEADLINE, |status| status["publisher"]["pending_rows"] == 0)?;
+    cluster.nodes[0]
+        .wait_status("an empty outbox", DEADLINE, |status| status["publisher"]["pending_rows"] == 0)?;
     wait_visible(&cluster.nodes[1].connection()?, rows)?;
     let sent = start.elapsed().as_secs_f64();
     let subject = format!("backlog of {rows} rows");
@@ -53,7 +54,13 @@ fn catch_up(cluster: &mut Cluster, rows: u64, report: &mut Report, subject: &str
     let took = start.elapsed().as_secs_f64();
     let peak = peak_mb(pid(node)?)?;
     ensure_equal(cluster, rows)?;
-    report.add(subject, "peak, node that missed them, catching up", "MB", vec![peak], Expected::Below(MEMORY_MB));
+    report.add(
+        subject,
+        "peak, node that missed them, catching up",
+        "MB",
+        vec![peak],
+        Expected::Below(MEMORY_MB),
+    );
     report.add(subject, "caught up after its start", "s", vec![took], Expected::Nothing);
     Ok(())
 }

@@ -108,7 +108,9 @@ impl Figure {
         let (subject, name, unit) = (&self.subject, &self.name, self.unit);
         let (median, least, most) = (shown(median(&self.samples)), shown(least), shown(most));
         let count = self.samples.len();
-        format!("| {subject} | {name} | {median} {unit} | {least} | {most} | {count} | {expected} | {verdict} |")
+        format!(
+            "| {subject} | {name} | {median} {unit} | {least} | {most} | {count} | {expected} | {verdict} |"
+        )
     }
 
     fn met(&self) -> Option<bool> {

@@ -24,6 +24,9 @@ struct Rates {
     visible: f64,
 }
 
+/// One figure of a run.
+type Rate = fn(&Rates) -> f64;
+
 pub(super) fn measure(binary: &Path, options: &Options, report: &mut Report) -> Result<()> {
     let cluster = workload::cluster(binary)?;
     let mut next = 1;
@@ -45,7 +48,7 @@ pub(super) fn measure(binary: &Path, options: &Options, report: &mut Report) -> 
 
 fn add(report: &mut Report, subject: &str, rates: &[Rates]) {
     let samples = |rate: fn(&Rates) -> f64| rates.iter().map(rate).collect::<Vec<_>>();
-    let figures: [(&str, fn(&Rates) -> f64, Expected); 4] = [
+    let figures: [(&str, Rate, Expected); 4] = [
         ("reference: inserts, no triggers", |rates| rates.plain, Expected::Nothing),
         ("reference: bare upserts", |rates| rates.upserts, Expected::Nothing),
         ("written by the application", |rates| rates.written, Expected::Nothing),
@@ -54,7 +57,13 @@ fn add(report: &mut Report, subject: &str, rates: &[Rates]) {
     for (name, rate, expected) in figures {
         report.add(subject, name, "rows/s", samples(rate), expected);
     }
-    report.add(subject, "reference / visible", "x", samples(|rates| rates.plain / rates.visible), Expected::Nothing);
+    report.add(
+        subject,
+        "reference / visible",
+        "x",
+        samples(|rates| rates.plain / rates.visible),
+        Expected::Nothing,
+    );
 }
 
 /// References and replication in turn, so that a slow minute of the machine slows all of them.
@@ -67,7 +76,8 @@ fn repetition(cluster: &Cluster, first: u64, rows: u64, batch: u64) -> Result<Ra
     let upserts_time = write(&upserts.connection, UPSERT, ids.clone(), batch)?;
     let application = cluster.nodes[0].connection()?;
     application.execute_batch("PRAGMA synchronous = NORMAL")?;
-    let replicas: Vec<Connection> = cluster.nodes[1..].iter().map(|node| node.connection()).collect::<Result<_>>()?;
+    let replicas: Vec<Connection> =
+        cluster.nodes[1..].iter().map(|node| node.connection()).collect::<Result<_>>()?;
     let start = Instant::now();
     let (written, visible) = thread::scope(|scope| {
         let last = ids.end - 1;

@@ -69,7 +69,8 @@ pub(super) fn wait_visible(connection: &Connection, last: u64) -> Result<()> {
 /// The nodes hold the same rows, as many as `rows`: only then do figures of them mean anything.
 pub(super) fn ensure_equal(cluster: &Cluster, rows: u64) -> Result<()> {
     wait_for("equal nodes", DEADLINE, || {
-        let found: Vec<_> = cluster.nodes.iter().map(|node| digest(&node.connection()?)).collect::<Result<_>>()?;
+        let found: Vec<_> =
+            cluster.nodes.iter().map(|node| digest(&node.connection()?)).collect::<Result<_>>()?;
         ensure!(found.iter().all(|node| *node == found[0]), "the nodes differ: {found:?}");
         ensure!(found[0].0 == rows, "{} rows instead of {rows}", found[0].0);
         Ok(())
