@@ -1,5 +1,7 @@
 //! Versions: who wins, what is a conflict, what redelivery does.
 
+use harmonylite_core::input::ApplyFailure;
+
 use crate::support::{Cluster, Node};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
@@ -143,4 +145,20 @@ fn a_node_that_does_not_publish_takes_what_comes() {
     sink.consume(&source, 1);
     assert_eq!(sink.query("SELECT * FROM t"), ["1|'remote'"]);
     assert_eq!(sink.housekeep().stamped, 0);
+}
+
+#[test]
+fn an_application_that_holds_the_lock_makes_an_apply_busy_and_nothing_is_lost() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(1, "INSERT INTO t VALUES(1, 'a')");
+    cluster.publish(1);
+    let chain = cluster.nodes[0].chain.clone();
+    cluster.run(2, "BEGIN IMMEDIATE; INSERT INTO t VALUES(2, 'held')");
+    assert_eq!(cluster.nodes[1].try_apply(&chain).unwrap_err(), ApplyFailure::Busy);
+    cluster.run(2, "COMMIT");
+    let applied = cluster.nodes[1].apply(&chain);
+    assert!(applied.application_wrote);
+    assert!(!cluster.nodes[1].apply(&chain).application_wrote);
+    cluster.converge();
+    assert_eq!(cluster.nodes[0].query("SELECT * FROM t"), ["1|'a'", "2|'held'"]);
 }
