@@ -53,9 +53,12 @@ impl From<Halt> for ApplyFailure {
 }
 
 /// Is this the row's own fault (a constraint, a type), and not the disk's or the moment's? Then the rest goes on
-/// without it (G7).
+/// without it (G7). A statement that cannot even be prepared is no row's fault.
 pub(crate) fn is_row_error(error: &Error) -> bool {
-    let code = error.sqlite_error_code();
+    let code = match error {
+        Error::SqliteFailure(..) => error.sqlite_error_code(),
+        _ => None,
+    };
     let row = [
         ErrorCode::ConstraintViolation,
         ErrorCode::TypeMismatch,
