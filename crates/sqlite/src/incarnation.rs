@@ -39,12 +39,13 @@ impl Store {
             return Ok(Some(reason));
         }
         let rows = own_rows(&session, &own, mark(&snapshot, key::STAMPED)?)?;
-        for (name, rows) in rows {
-            let Some(table) = session.catalog.tables.get(name.as_str()) else {
-                return Ok(Some(format!(
-                    "an own frame has rows of table {name:?}, which is not replicated here"
-                )));
-            };
+        for id in rows.by_id {
+            if !is_log_row(&session, id)? {
+                return Ok(Some(format!("an own frame has a row at {id} that is not in the change log")));
+            }
+        }
+        for (name, rows) in rows.by_table {
+            let Some(table) = session.catalog.tables.get(name.as_str()) else { continue };
             if let Some(reason) = rows_that_differ(&session, table, &rows)? {
                 return Ok(Some(reason));
             }
@@ -97,29 +98,38 @@ fn is_log_row(session: &Session<'_>, id: i64) -> Result<bool, StoreError> {
     Ok(session.connection.prepare_cached(&sql)?.exists([id])?)
 }
 
-/// Rows of our origin in own frames, with clocks above `stamped`, by table.
-fn own_rows(
-    session: &Session<'_>,
-    own: &[&ReceivedGroup],
-    stamped: i64,
-) -> Result<BTreeMap<String, Vec<Incoming>>, StoreError> {
-    let mut by_table: BTreeMap<String, Vec<Incoming>> = BTreeMap::new();
+/// Rows of our origin in own frames, with clocks above `stamped`.
+#[derive(Default)]
+struct OwnRows {
+    /// Those that can be compared with the log and the row.
+    by_table: BTreeMap<String, Vec<Incoming>>,
+    /// Those of tables that have changed since: only their ids can be looked for.
+    by_id: Vec<i64>,
+}
+
+/// Rows of tables that are not replicated any more are left out: their log is gone, and proves nothing.
+fn own_rows(session: &Session<'_>, own: &[&ReceivedGroup], stamped: i64) -> Result<OwnRows, StoreError> {
+    let ours = |version: &RowVersion| {
+        let version = version.version;
+        version.origin == session.own && !version.displaced && version.hlc.get() > stamped
+    };
+    let mut found = OwnRows::default();
     for body in own.iter().flat_map(|group| &group.bodies) {
         let body = decode_body(&body.bytes, body.compressed, body.raw_size)
             .map_err(|error| unreadable(&error.to_string()))?;
         for changes in body.tables {
-            let name = changes.table.clone();
-            let rows = by_table.entry(name.clone()).or_default();
-            let Some(table) = session.catalog.tables.get(&name) else { continue };
-            let incoming = Incoming::of_section(table, changes).map_err(|reason| unreadable(&reason))?;
-            let ours = |version: &RowVersion| {
-                let version = version.version;
-                version.origin == session.own && !version.displaced && version.hlc.get() > stamped
-            };
-            rows.extend(incoming.into_iter().filter(|row| ours(&row.version)));
+            let Some(table) = session.catalog.tables.get(&changes.table) else { continue };
+            if changes.fingerprint == table.fingerprint {
+                let rows = found.by_table.entry(changes.table.clone()).or_default();
+                let incoming = Incoming::of_section(table, changes).map_err(|reason| unreadable(&reason))?;
+                rows.extend(incoming.into_iter().filter(|row| ours(&row.version)));
+            } else {
+                let rows = changes.rows.iter().filter(|row| ours(&row.version));
+                found.by_id.extend(rows.map(|row| row.hlc().get()));
+            }
         }
     }
-    Ok(by_table)
+    Ok(found)
 }
 
 fn unreadable(reason: &str) -> StoreError {

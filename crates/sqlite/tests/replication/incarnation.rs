@@ -37,6 +37,40 @@ fn own_frames_that_the_database_knows_are_no_reason() {
 }
 
 #[test]
+fn a_migration_after_the_last_save_is_no_reason() {
+    for migration in [
+        "ALTER TABLE t ADD COLUMN w DEFAULT 5",
+        "ALTER TABLE t RENAME COLUMN v TO w",
+        "ALTER TABLE t RENAME TO u",
+        "DROP TABLE t",
+    ] {
+        let mut node = Node::new(1, SCHEMA);
+        node.run("INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+        node.publish();
+        node.run(migration);
+        node.store.read_schema().unwrap();
+        let chain = node.chain.clone();
+        assert_eq!(older_copy(&mut node, &chain), None, "{migration}");
+    }
+}
+
+#[test]
+fn an_older_copy_is_recognised_across_a_migration() {
+    let mut node = Node::new(1, SCHEMA);
+    let copy = node.image();
+    node.run("INSERT INTO t VALUES(1, 'lost')");
+    node.publish();
+    let mut node = put_back(node, &copy);
+    node.run("INSERT INTO t VALUES(2, 'new'), (3, 'new'); ALTER TABLE t ADD COLUMN w");
+    node.store.read_schema().unwrap();
+    let mut chain = node.chain.clone();
+    // Without its end, which alone would tell.
+    chain[0].through = chain[0].prev;
+    node.run("DELETE FROM __harmonylite___change_log_global WHERE id = (SELECT min(id) FROM __harmonylite___change_log_global)");
+    assert!(older_copy(&mut node, &chain).is_some());
+}
+
+#[test]
 fn frames_of_others_are_no_reason() {
     let mut cluster = Cluster::new(2, SCHEMA);
     cluster.run(2, "INSERT INTO t VALUES(1, 'a')");
