@@ -99,6 +99,8 @@ pub enum Event {
         repaired: u64,
         /// Tables whose triggers were missing: writes since then may not have been captured.
         uncaptured: Vec<String>,
+        /// Tables that the application dropped.
+        dropped: Vec<String>,
     },
     /// Rows went to the conflict log.
     ConflictsLogged {

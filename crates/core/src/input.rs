@@ -207,8 +207,8 @@ pub struct StreamFacts {
     pub last: StreamSequence,
     /// The mark of the message asked for; `None` when there is none (any more).
     pub mark: Option<FrameMark>,
-    /// The owner's baseline: digest per table, as in [`StoreState::baseline`].
-    pub baseline: BTreeMap<String, u64>,
+    /// The owner's baseline: digest per table, as in [`StoreState::baseline`]; `None` when it does not say.
+    pub baseline: Option<BTreeMap<String, u64>>,
 }
 
 /// What an apply did.

@@ -206,6 +206,7 @@ impl Replicator {
             refused: schema.tables.iter().filter_map(refused).collect(),
             repaired: schema.repaired,
             uncaptured: schema.uncaptured,
+            dropped: schema.dropped,
         }));
         self.tables = schema.tables;
     }

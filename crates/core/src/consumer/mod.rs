@@ -336,13 +336,12 @@ impl Consumer {
 
     /// Rows that were there before the first start are not sent by themselves: say so when nodes began differently.
     fn compare_baseline(&mut self, id: &SourceId, stream: &StreamFacts, effects: &mut Effects) {
-        let Some(source) = self.sources.get_mut(id) else { return };
+        let (Some(source), Some(theirs)) = (self.sources.get_mut(id), &stream.baseline) else { return };
         if source.own || std::mem::replace(&mut source.compared, true) {
             return;
         }
-        let tables: std::collections::BTreeSet<_> =
-            self.baseline.keys().chain(stream.baseline.keys()).collect();
-        let differs = |table: &&&String| self.baseline.get(**table) != stream.baseline.get(**table);
+        let tables: std::collections::BTreeSet<_> = self.baseline.keys().chain(theirs.keys()).collect();
+        let differs = |table: &&&String| self.baseline.get(**table) != theirs.get(**table);
         let differing: Vec<String> = tables.iter().filter(differs).map(|table| (*table).clone()).collect();
         if !differing.is_empty() {
             effects.push(Effect::Emit(Event::BaselineDiffers { source: id.clone(), tables: differing }));

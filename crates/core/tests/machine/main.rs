@@ -182,7 +182,7 @@ fn facts(last: u64) -> StreamFacts {
         first: StreamSequence(1),
         last: StreamSequence(last),
         mark: None,
-        baseline: BTreeMap::new(),
+        baseline: Some(BTreeMap::new()),
     }
 }
 

@@ -101,7 +101,12 @@ pub const KEYS: &[Key] = &[
     key("publish", Bool, Default("true"),
         "Send local changes to the other nodes. What is not sent stays in the change log until this is true again."),
     key("replicate", Bool, Default("true"), "Apply the changes of other nodes."),
-    key("scan_max_changes", within(1, 100_000), Default("512"), "Rows of the change log that are read in one step."),
+    ignored(
+        "scan_max_changes",
+        within(1, 100_000),
+        Default("512"),
+        "Rows of the change log that the original reads in one step; here a change set is read at once.",
+    ),
     key("cleanup_interval", within(100, 3_600_000), Default("5000"),
         "Milliseconds between two runs of housekeeping, which trims what is sent from the change log."),
     key("polling_interval", within(0, 60_000), Default("0"),

@@ -27,8 +27,6 @@ pub struct Settings {
     pub cleanup_interval: Duration,
     /// Between two looks at the database that no file event asked for. Never zero.
     pub polling_interval: Duration,
-    /// Rows of the log read in one step.
-    pub scan_max_changes: u32,
     /// The streams that carry changes.
     pub replication_log: ReplicationLog,
     /// The server that carries the streams.
@@ -137,7 +135,6 @@ impl Settings {
             replicate: true,
             cleanup_interval: Duration::from_secs(5),
             polling_interval: SAFETY_POLL,
-            scan_max_changes: 512,
             replication_log: ReplicationLog::default(),
             nats: Nats::default(),
             cluster: Cluster::default(),

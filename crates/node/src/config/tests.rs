@@ -57,7 +57,7 @@ fn a_configuration_for_three_nodes_on_one_machine_is_understood() {
 #[test]
 fn every_key_that_is_acted_on_changes_the_settings() {
     let changed = settings(
-        "publish = false\nreplicate = false\nscan_max_changes = 7\ncleanup_interval = 100\npolling_interval = 20\n\
+        "publish = false\nreplicate = false\ncleanup_interval = 100\npolling_interval = 20\n\
          [replication_log]\nshards = 4\ncompress = false\nupdate_existing = true\nmax_entries = 10\nmax_age = '2h'\n\
          max_bytes = '256MiB'\nreplicas = 3\n\
          [cluster]\nname = 'shop'\nlisten = '0.0.0.0:4221'\nadvertise = 'db1:9'\npeers = ['db2']\n\
@@ -66,7 +66,7 @@ fn every_key_that_is_acted_on_changes_the_settings() {
          reconnect_wait_seconds = 3\n[logging]\nverbose = true\nformat = 'json'\n",
     );
     let mut expected = Settings::new("/data/app.db".into(), changed.node_id);
-    (expected.publish, expected.replicate, expected.scan_max_changes) = (false, false, 7);
+    (expected.publish, expected.replicate) = (false, false);
     expected.cleanup_interval = Duration::from_millis(100);
     expected.polling_interval = Duration::from_millis(20);
     expected.replication_log = ReplicationLog {

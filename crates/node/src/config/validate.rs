@@ -36,7 +36,6 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     settings.node_id_derived = node_id?.1;
     raw.read_bool("publish", &mut settings.publish);
     raw.read_bool("replicate", &mut settings.replicate);
-    raw.read_integer("scan_max_changes", &mut settings.scan_max_changes);
     settings.cleanup_interval = raw.ms("cleanup_interval").unwrap_or(settings.cleanup_interval);
     settings.polling_interval = raw.ms("polling_interval").unwrap_or(settings.polling_interval);
     settings.replication_log = replication_log;

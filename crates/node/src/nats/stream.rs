@@ -218,11 +218,11 @@ fn baseline_text(baseline: &BTreeMap<String, u64>) -> Option<String> {
     Some(text)
 }
 
-fn parse_baseline(metadata: &HashMap<String, String>) -> BTreeMap<String, u64> {
-    let digests: BTreeMap<String, String> =
-        metadata.get(BASELINE).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+/// `None` when there is none, or none that we understand.
+fn parse_baseline(metadata: &HashMap<String, String>) -> Option<BTreeMap<String, u64>> {
+    let digests: BTreeMap<String, String> = serde_json::from_str(metadata.get(BASELINE)?).ok()?;
     let parse = |(table, digest): (String, String)| Some((table, u64::from_str_radix(&digest, 16).ok()?));
-    digests.into_iter().filter_map(parse).collect()
+    digests.into_iter().map(parse).collect()
 }
 
 fn check_identity(found: &Config, identity: &StreamIdentity) -> Result<(), NatsError> {
@@ -339,8 +339,9 @@ mod tests {
     fn a_baseline_survives_its_text() {
         let baseline = BTreeMap::from([("a \"b\"".to_owned(), u64::MAX), ("t".to_owned(), 0)]);
         let text = baseline_text(&baseline).unwrap();
-        assert_eq!(parse_baseline(&HashMap::from([(BASELINE.to_owned(), text)])), baseline);
-        assert!(parse_baseline(&HashMap::from([(BASELINE.to_owned(), "garbage".to_owned())])).is_empty());
+        assert_eq!(parse_baseline(&HashMap::from([(BASELINE.to_owned(), text)])), Some(baseline));
+        assert_eq!(parse_baseline(&HashMap::from([(BASELINE.to_owned(), "garbage".to_owned())])), None);
+        assert_eq!(parse_baseline(&HashMap::new()), None);
     }
 
     #[test]

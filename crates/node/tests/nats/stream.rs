@@ -15,7 +15,7 @@ async fn a_stream_keeps_its_identity() {
     assert!(!made.stream_id.is_empty());
     assert_eq!((made.first, made.last), (StreamSequence(1), StreamSequence(0)));
     assert_eq!((made.node, made.shards), (NodeId::new(1), 1));
-    assert_eq!(made.baseline, identity().baseline);
+    assert_eq!(made.baseline, Some(identity().baseline));
     let found = ensure_stream(&connection, &stream_settings(), &identity()).await.unwrap();
     assert_eq!(found, made);
     assert_eq!(observe_stream(&connection, STREAM, StreamSequence::START).await.unwrap(), made);
@@ -37,7 +37,7 @@ async fn a_new_baseline_is_written_and_the_identity_stays() {
     let mut changed = identity();
     changed.baseline.insert("authors".to_owned(), 7);
     let updated = ensure_stream(&connection, &stream_settings(), &changed).await.unwrap();
-    assert_eq!(updated.baseline, changed.baseline);
+    assert_eq!(updated.baseline, Some(changed.baseline));
     assert_eq!(updated.stream_id, made.stream_id);
 }
 
