@@ -228,6 +228,14 @@ impl Node {
         self.started()?.terminate(STOP_DEADLINE)
     }
 
+    /// Stops it as a Ctrl-C does (SIGINT).
+    ///
+    /// # Errors
+    /// As [`Node::stop`].
+    pub fn interrupt(&mut self) -> Result<ExitStatus> {
+        self.started()?.interrupt(STOP_DEADLINE)
+    }
+
     /// Kills it (SIGKILL). Its server is left to die by itself: see [`Node::left_behind`].
     ///
     /// # Errors

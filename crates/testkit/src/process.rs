@@ -47,6 +47,20 @@ impl ProcessId {
         }
     }
 
+    /// Stops it where it stands (SIGSTOP): it is there, holds what it holds, and answers nobody until [`ProcessId::resume`].
+    pub fn pause(self) {
+        if self.is_running() {
+            signal(self.pid, Signal::STOP);
+        }
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(self) {
+        if self.is_running() {
+            signal(self.pid, Signal::CONT);
+        }
+    }
+
     /// The processes that it started and that still run.
     #[must_use]
     pub fn children(self) -> Vec<ProcessId> {
@@ -128,11 +142,20 @@ impl Running {
 
     /// Asks it to end (SIGTERM) and waits for that.
     pub(crate) fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        self.end_by(Signal::TERM, deadline)
+    }
+
+    /// As a Ctrl-C does (SIGINT).
+    pub(crate) fn interrupt(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        self.end_by(Signal::INT, deadline)
+    }
+
+    fn end_by(&mut self, by: Signal, deadline: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.exit_status()? {
             return Ok(status);
         }
         self.note_children();
-        signal(self.pid(), Signal::TERM);
+        signal(self.pid(), by);
         self.wait_exit(deadline)
     }
 

@@ -1,0 +1,80 @@
+//! An application that writes for as long as a test lasts, and what its committed writes must have left everywhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use harmonylite_testkit::{Node, Result, Writer, ensure};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+/// `event`: every write of every node leaves a row. `own`: rows that one node alone writes, and deletes. `shared`: rows
+/// over which all nodes fight.
+pub(crate) const SCHEMA: &str = "CREATE TABLE event(id INTEGER PRIMARY KEY, node INTEGER, n INTEGER);
+    CREATE TABLE own(id INTEGER PRIMARY KEY, v INTEGER);
+    CREATE TABLE shared(id INTEGER PRIMARY KEY, v TEXT);";
+
+pub(crate) const TABLES: &[&str] = &["event", "own", "shared"];
+
+const SLOTS: u64 = 17;
+const SHARED: u64 = 50;
+
+/// Writes at `node`, so many transactions a second, numbered from 0.
+pub(crate) fn start(node: &Node, per_second: u32) -> Result<Writer> {
+    let (id, connection) = (node.id(), node.connection()?);
+    let interval = Duration::from_secs(1) / per_second;
+    Ok(Writer::start(connection, interval, move |connection, number| write(connection, id, number)))
+}
+
+/// One transaction of the load.
+pub(crate) fn write(connection: &mut Connection, node: u64, number: u64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute(
+        "INSERT INTO event VALUES(?1, ?2, ?3)",
+        params![(node * 1_000_000_000 + number) as i64, node as i64, number as i64],
+    )?;
+    let slot = (node * 100 + number % SLOTS) as i64;
+    match is_delete(number) {
+        true => transaction.execute("DELETE FROM own WHERE id = ?1", [slot])?,
+        false => transaction.execute(
+            "INSERT INTO own VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET v = excluded.v",
+            [slot, number as i64],
+        )?,
+    };
+    let shared = (number % SHARED) as i64;
+    transaction.execute(
+        "INSERT OR REPLACE INTO shared VALUES(?1, ?2)",
+        params![shared, format!("{node}/{number}")],
+    )?;
+    transaction.commit()
+}
+
+/// `at` has every committed write of `node`, whose application committed so many.
+pub(crate) fn check_complete(at: &Node, node: u64, written: u64) -> Result<()> {
+    let events = format!("SELECT count(DISTINCT n) FROM event WHERE node = {node} AND n < {written}");
+    let events: i64 = at.query(&events)?;
+    ensure!(events == written as i64, "node {}: {events} of {written} events of node {node}", at.id());
+    let expected = own_rows(node, written);
+    for slot in 0..SLOTS {
+        let id = node * 100 + slot;
+        let found: Option<i64> = at.query(&format!("SELECT (SELECT v FROM own WHERE id = {id})"))?;
+        let wanted = expected.get(&id).map(|&number| number as i64);
+        ensure!(found == wanted, "node {}: own row {id} is {found:?}, not {wanted:?}", at.id());
+    }
+    Ok(())
+}
+
+/// What the writes leave in `own`: the last write of each row, by key.
+fn own_rows(node: u64, written: u64) -> BTreeMap<u64, u64> {
+    let mut rows = BTreeMap::new();
+    for number in 0..written {
+        let id = node * 100 + number % SLOTS;
+        match is_delete(number) {
+            true => rows.remove(&id),
+            false => rows.insert(id, number),
+        };
+    }
+    rows
+}
+
+const fn is_delete(number: u64) -> bool {
+    number % 10 == 9
+}

@@ -1,0 +1,33 @@
+//! Nodes as processes, each beside a real database and with a real nats-server: what users see, from outside.
+
+mod applications;
+mod bad_database;
+mod bad_frames;
+mod bad_peers;
+mod burst;
+mod ending;
+mod exactly_once;
+mod housekeeping;
+mod kills;
+mod load;
+mod logs;
+mod outages;
+mod power_loss;
+mod schema_changes;
+mod start_refused;
+mod statements;
+mod support;
+mod transactions;
+mod values;
+
+/// A file that no `mod` names would be tests that never run.
+#[test]
+fn every_file_of_this_folder_is_a_module_of_it() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster");
+    let text = include_str!("main.rs");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.strip_suffix(".rs").unwrap();
+        assert!(module == "main" || text.contains(&format!("\nmod {module};\n")), "{name} is forgotten");
+    }
+}

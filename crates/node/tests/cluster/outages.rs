@@ -1,0 +1,103 @@
+//! NATS, peers and links away for a while: the application notices nothing, and all arrives afterwards.
+
+use std::time::{Duration, Instant};
+
+use harmonylite_testkit::{Cluster, Proxy, Result, Writer, ensure, wait, wait_for};
+
+use crate::load;
+use crate::support::{BINARY, DEADLINE, counter, following, no_panics};
+
+const LOAD: u32 = 200;
+
+/// Writes that every node makes while something is away.
+const WRITES: u64 = 400;
+
+fn start_load(cluster: &Cluster) -> Result<Vec<Writer>> {
+    cluster.nodes.iter().map(|node| load::start(node, LOAD)).collect()
+}
+
+/// Lets every node write, then ends the load: how many each wrote.
+fn finish_load(writers: Vec<Writer>) -> Result<Vec<u64>> {
+    let start = Instant::now();
+    wait("the writes", DEADLINE, || writers.iter().all(|writer| writer.written() >= WRITES))?;
+    // The pace was kept: nobody waited for the network.
+    let limit = Duration::from_secs(20);
+    ensure!(start.elapsed() < limit, "{WRITES} writes took {:?}", start.elapsed());
+    writers.into_iter().map(Writer::stop).collect()
+}
+
+fn all_arrives(cluster: &Cluster, written: &[u64]) -> Result<()> {
+    wait_for("all writes everywhere", DEADLINE, || {
+        for (of, written) in (1..).zip(written) {
+            cluster.nodes.iter().try_for_each(|node| load::check_complete(node, of, *written))?;
+        }
+        cluster.equal_contents(load::TABLES)
+    })
+    .map_err(|error| error.context(cluster.logs()))?;
+    no_panics(cluster)
+}
+
+#[test]
+fn nats_servers_that_stand_still_for_a_whole_load_are_not_noticed_by_the_application() -> Result<()> {
+    let cluster = following(3, load::SCHEMA)?;
+    let servers: Vec<_> = cluster.nodes.iter().map(|node| node.server()).collect::<Result<_>>()?;
+    servers.iter().for_each(|server| server.pause());
+    let written = finish_load(start_load(&cluster)?);
+    servers.iter().for_each(|server| server.resume());
+    all_arrives(&cluster, &written?)
+}
+
+#[test]
+fn a_nats_server_that_is_killed_all_the_time_is_not_noticed_by_the_application() -> Result<()> {
+    let cluster = following(2, load::SCHEMA)?;
+    let writers = start_load(&cluster)?;
+    while writers.iter().any(|writer| writer.written() < WRITES) {
+        cluster.nodes[0].kill9_server()?;
+    }
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)
+}
+
+/// Two nodes that reach one another through a proxy each.
+fn behind_proxies() -> Result<(Cluster, Vec<Proxy>)> {
+    let mut cluster = Cluster::new(BINARY, 2, load::SCHEMA)?;
+    let proxies: Vec<Proxy> =
+        cluster.nodes.iter().map(|node| Proxy::start(&node.address())).collect::<Result<_>>()?;
+    cluster.nodes[0].set_peers([proxies[1].address().as_str()]);
+    cluster.nodes[1].set_peers([proxies[0].address().as_str()]);
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    Ok((cluster, proxies))
+}
+
+#[test]
+fn links_that_are_cut_or_stalled_during_a_load_delay_it_and_lose_nothing() -> Result<()> {
+    let (cluster, proxies) = behind_proxies()?;
+    let writers = start_load(&cluster)?;
+    let breaks: [fn(&Proxy); 2] = [Proxy::cut, Proxy::stall];
+    for (round, away) in breaks.into_iter().cycle().take(4).enumerate() {
+        proxies.iter().for_each(away);
+        let moment = 80 * (round as u64 + 1);
+        wait("writes meanwhile", DEADLINE, || writers.iter().all(|writer| writer.written() >= moment))?;
+        proxies.iter().for_each(Proxy::resume);
+    }
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)
+}
+
+#[test]
+fn the_last_of_three_nodes_goes_on_and_publishes() -> Result<()> {
+    let mut cluster = following(3, load::SCHEMA)?;
+    cluster.nodes[1].kill9()?;
+    cluster.nodes[2].kill9()?;
+    let writer = load::start(&cluster.nodes[0], LOAD)?;
+    let written = finish_load(vec![writer])?;
+    cluster.nodes[0].wait_status("everything published", DEADLINE, |status| {
+        status["publisher"]["pending_rows"] == 0 && status["publisher"]["state"] == "idle"
+    })?;
+    ensure!(counter(&cluster.nodes[0], "published_log_rows")? >= 3 * WRITES, "{}", cluster.nodes[0].log());
+    // Whoever has published everything may go, too: its stream has it all when it is back.
+    ensure!(cluster.nodes[0].stop()?.success());
+    cluster.start_all()?;
+    all_arrives(&cluster, &[written[0], 0, 0])
+}
