@@ -22,7 +22,7 @@ const MEMORY_MB: f64 = 40.0;
 pub(super) fn measure(binary: &Path, seconds: u64, report: &mut Report) -> Result<()> {
     let cluster = workload::cluster(binary)?;
     write(&cluster.nodes[0].connection()?, INSERT, 1..ROWS + 1, 100)?;
-    ensure_equal(&cluster, ROWS)?;
+    ensure_equal(&cluster, "item", ROWS)?;
     settle(&cluster)?;
     thread::sleep(REST);
     let (nodes, servers) = pids(&cluster)?;

@@ -25,7 +25,7 @@ pub(super) fn measure(binary: &Path, repeat: usize, report: &mut Report) -> Resu
     for repetition in 0..repeat as u64 {
         let first = 1 + repetition * WRITES;
         let (latencies, commit_times) = repetition_from(&cluster, first)?;
-        ensure_equal(&cluster, first + WRITES - 1)?;
+        ensure_equal(&cluster, "item", first + WRITES - 1)?;
         p50.push(quantile(&latencies, 0.5));
         p99.push(quantile(&latencies, 0.99));
         most.push(quantile(&latencies, 1.0));

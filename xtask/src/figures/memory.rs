@@ -1,68 +1,98 @@
 //! Memory with a backlog: rows that could not be sent, and rows that were missed.
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use harmonylite_testkit::{Cluster, Node};
+use rusqlite::Connection;
 
 use super::process::{forget_peak, peak_mb, resident_mb};
 use super::report::{Expected, Report};
-use super::workload::{self, DEADLINE, INSERT, ensure_equal, settle, wait_visible, write};
+use super::workload::{self, INSERT, ensure_equal, settle, wait_visible, write, write_documents};
 
 const MEMORY_MB: f64 = 150.0;
 const BATCH: u64 = 1000;
 
+/// Rows that wait.
+struct Backlog {
+    subject: String,
+    table: &'static str,
+    rows: u64,
+    write: fn(&Connection, Range<u64>) -> Result<()>,
+}
+
 pub(super) fn measure(binary: &Path, rows: u64, report: &mut Report) -> Result<()> {
-    let mut cluster = workload::cluster(binary)?;
-    // The third node misses everything, the first one cannot send anything.
-    cluster.nodes[2].stop()?;
-    let server = cluster.nodes[0].server()?.pid();
-    signal("-STOP", server)?;
-    write(&cluster.nodes[0].connection()?, INSERT, 1..rows + 1, BATCH)?;
-    let (publisher, consumer) = (pid(&cluster.nodes[0])?, pid(&cluster.nodes[1])?);
-    let while_away = peak_mb(publisher)?;
-    forget_peak(publisher)?;
-    forget_peak(consumer)?;
-    signal("-CONT", server)?;
-    let start = Instant::now();
-    cluster.nodes[0]
-        .wait_status("an empty outbox", DEADLINE, |status| status["publisher"]["pending_rows"] == 0)?;
-    wait_visible(&cluster.nodes[1].connection()?, rows)?;
-    let sent = start.elapsed().as_secs_f64();
-    let subject = format!("backlog of {rows} rows");
-    let below = Expected::Below(MEMORY_MB);
-    report.add(&subject, "peak, publisher, its server away", "MB", vec![while_away], below);
-    report.add(&subject, "peak, publisher, sending them", "MB", vec![peak_mb(publisher)?], below);
-    report.add(&subject, "peak, consumer meanwhile", "MB", vec![peak_mb(consumer)?], below);
-    report.add(&subject, "sent and applied, after the server is back", "s", vec![sent], Expected::Nothing);
-    catch_up(&mut cluster, rows, report, &subject)?;
-    settle(&cluster)?;
-    let resident = [publisher, consumer].map(resident_mb).into_iter().collect::<Result<Vec<_>>>()?;
-    report.add(&subject, "resident afterwards", "MB", resident, Expected::Nothing);
+    let small = Backlog {
+        subject: format!("backlog of {rows} small rows"),
+        table: "item",
+        rows,
+        write: |connection, ids| write(connection, INSERT, ids, BATCH).map(drop),
+    };
+    let documents = rows / 5;
+    let large = Backlog {
+        subject: format!("backlog of {documents} rows of 1 KB"),
+        table: "document",
+        rows: documents,
+        write: write_documents,
+    };
+    for backlog in [small, large] {
+        backlog.measure(workload::cluster(binary)?, report)?;
+    }
     Ok(())
 }
 
-/// The third node comes back and reads everything from the stream.
-fn catch_up(cluster: &mut Cluster, rows: u64, report: &mut Report, subject: &str) -> Result<()> {
-    let start = Instant::now();
-    let node = &mut cluster.nodes[2];
-    node.start()?;
-    node.wait_ready()?;
-    wait_visible(&node.connection()?, rows)?;
-    let took = start.elapsed().as_secs_f64();
-    let peak = peak_mb(pid(node)?)?;
-    ensure_equal(cluster, rows)?;
-    report.add(
-        subject,
-        "peak, node that missed them, catching up",
-        "MB",
-        vec![peak],
-        Expected::Below(MEMORY_MB),
-    );
-    report.add(subject, "caught up after its start", "s", vec![took], Expected::Nothing);
-    Ok(())
+impl Backlog {
+    fn measure(&self, mut cluster: Cluster, report: &mut Report) -> Result<()> {
+        // The third node misses everything, the first one cannot send anything.
+        cluster.nodes[2].stop()?;
+        let server = cluster.nodes[0].server()?.pid();
+        signal("-STOP", server)?;
+        (self.write)(&cluster.nodes[0].connection()?, 1..self.rows + 1)?;
+        self.send(&cluster, server, report)?;
+        self.catch_up(&mut cluster, report)?;
+        settle(&cluster)?;
+        let resident =
+            cluster.nodes.iter().map(|node| resident_mb(pid(node)?)).collect::<Result<Vec<_>>>()?;
+        report.add(&self.subject, "resident afterwards", "MB", resident, Expected::Nothing);
+        Ok(())
+    }
+
+    /// The server is there again: everything is sent to the second node.
+    fn send(&self, cluster: &Cluster, server: u32, report: &mut Report) -> Result<()> {
+        let (publisher, consumer) = (pid(&cluster.nodes[0])?, pid(&cluster.nodes[1])?);
+        let away = peak_mb(publisher)?;
+        forget_peak(publisher)?;
+        forget_peak(consumer)?;
+        let start = Instant::now();
+        signal("-CONT", server)?;
+        wait_visible(&cluster.nodes[1].connection()?, self.table, self.rows)?;
+        let sent = start.elapsed().as_secs_f64();
+        let (subject, below) = (&self.subject, Expected::Below(MEMORY_MB));
+        report.add(subject, "peak, publisher, its server away", "MB", vec![away], below);
+        report.add(subject, "peak, publisher, sending them", "MB", vec![peak_mb(publisher)?], below);
+        report.add(subject, "peak, consumer, receiving them", "MB", vec![peak_mb(consumer)?], below);
+        report.add(subject, "from the server's return to visible", "s", vec![sent], Expected::Nothing);
+        Ok(())
+    }
+
+    /// The third node comes back and reads everything from the stream.
+    fn catch_up(&self, cluster: &mut Cluster, report: &mut Report) -> Result<()> {
+        let start = Instant::now();
+        let node = &mut cluster.nodes[2];
+        node.start()?;
+        node.wait_ready()?;
+        wait_visible(&node.connection()?, self.table, self.rows)?;
+        let took = start.elapsed().as_secs_f64();
+        let peak = peak_mb(pid(node)?)?;
+        ensure_equal(cluster, self.table, self.rows)?;
+        let below = Expected::Below(MEMORY_MB);
+        report.add(&self.subject, "peak, node that was off, catching up", "MB", vec![peak], below);
+        report.add(&self.subject, "from its start to visible", "s", vec![took], Expected::Nothing);
+        Ok(())
+    }
 }
 
 fn pid(node: &Node) -> Result<u32> {

@@ -38,7 +38,7 @@ pub(super) fn measure(binary: &Path, options: &Options, report: &mut Report) -> 
         for _ in 0..options.repeat {
             rates.push(repetition(&cluster, next, rows, batch)?);
             next += rows;
-            ensure_equal(&cluster, next - 1)?;
+            ensure_equal(&cluster, "item", next - 1)?;
             settle(&cluster)?;
         }
         add(report, subject, &rates);
@@ -83,7 +83,9 @@ fn repetition(cluster: &Cluster, first: u64, rows: u64, batch: u64) -> Result<Ra
         let last = ids.end - 1;
         let waiting: Vec<_> = replicas
             .into_iter()
-            .map(|replica| scope.spawn(move || wait_visible(&replica, last).map(|()| start.elapsed())))
+            .map(|replica| {
+                scope.spawn(move || wait_visible(&replica, "item", last).map(|()| start.elapsed()))
+            })
             .collect();
         let written = write(&application, INSERT, ids, batch)?;
         let mut visible = Duration::ZERO;

@@ -9,10 +9,12 @@ use harmonylite_testkit::{Cluster, wait, wait_for};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
-/// Small rows: about 60 bytes.
-pub(super) const SCHEMA: &str =
-    "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount INTEGER NOT NULL, note TEXT)";
+/// Small rows of about 60 bytes, and large ones.
+pub(super) const SCHEMA: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount INTEGER NOT NULL, \
+     note TEXT); CREATE TABLE document(id INTEGER PRIMARY KEY, body BLOB NOT NULL)";
 pub(super) const INSERT: &str = "INSERT INTO item(id, name, amount, note) VALUES(?1, ?2, ?3, ?4)";
+/// A kilobyte that no compression makes smaller.
+const INSERT_DOCUMENT: &str = "INSERT INTO document(id, body) VALUES(?1, randomblob(1000))";
 /// What an apply does to the application's table, without versions.
 pub(super) const UPSERT: &str = "INSERT INTO item(id, name, amount, note) VALUES(?1, ?2, ?3, ?4) \
     ON CONFLICT(id) DO UPDATE SET name = excluded.name, amount = excluded.amount, note = excluded.note";
@@ -55,10 +57,23 @@ pub(super) fn write_row(connection: &Connection, sql: &str, id: u64) -> Result<(
     Ok(())
 }
 
-/// Waits until the row `last`, and with it every row before it, is there.
-pub(super) fn wait_visible(connection: &Connection, last: u64) -> Result<()> {
+/// Writes the documents `ids`, 1000 in a transaction.
+pub(super) fn write_documents(connection: &Connection, ids: Range<u64>) -> Result<()> {
+    let mut statement = connection.prepare(INSERT_DOCUMENT)?;
+    for first in ids.clone().step_by(1000) {
+        let transaction = connection.unchecked_transaction()?;
+        for id in first..ids.end.min(first + 1000) {
+            statement.execute([id.cast_signed()])?;
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Waits until the row `last` of `table`, and with it every row before it, is there.
+pub(super) fn wait_visible(connection: &Connection, table: &str, last: u64) -> Result<()> {
     let deadline = Instant::now() + DEADLINE;
-    let mut statement = connection.prepare("SELECT count(*) FROM item WHERE id = ?1")?;
+    let mut statement = connection.prepare(&format!("SELECT count(*) FROM {table} WHERE id = ?1"))?;
     while statement.query_row([last.cast_signed()], |row| row.get::<_, i64>(0))? == 0 {
         ensure!(Instant::now() < deadline, "row {last} did not come within {DEADLINE:?}");
         std::thread::sleep(LOOK);
@@ -66,11 +81,11 @@ pub(super) fn wait_visible(connection: &Connection, last: u64) -> Result<()> {
     Ok(())
 }
 
-/// The nodes hold the same rows, as many as `rows`: only then do figures of them mean anything.
-pub(super) fn ensure_equal(cluster: &Cluster, rows: u64) -> Result<()> {
+/// The nodes hold the same rows, as many as `rows` in `table`: only then do figures of them mean anything.
+pub(super) fn ensure_equal(cluster: &Cluster, table: &str, rows: u64) -> Result<()> {
     wait_for("equal nodes", DEADLINE, || {
         let found: Vec<_> =
-            cluster.nodes.iter().map(|node| digest(&node.connection()?)).collect::<Result<_>>()?;
+            cluster.nodes.iter().map(|node| digest(&node.connection()?, table)).collect::<Result<_>>()?;
         ensure!(found.iter().all(|node| *node == found[0]), "the nodes differ: {found:?}");
         ensure!(found[0].0 == rows, "{} rows instead of {rows}", found[0].0);
         Ok(())
@@ -87,15 +102,16 @@ pub(super) fn settle(cluster: &Cluster) -> Result<()> {
 }
 
 /// Number of rows, and a digest of all of them in the order of their keys.
-fn digest(connection: &Connection) -> Result<(u64, u64)> {
-    let mut statement = connection.prepare("SELECT id, name, amount, note FROM item ORDER BY id")?;
+fn digest(connection: &Connection, table: &str) -> Result<(u64, u64)> {
+    let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY id"))?;
+    let columns = statement.column_count();
     let (mut rows, mut count, mut hasher) = (statement.query([])?, 0, DefaultHasher::new());
     while let Some(row) = rows.next()? {
         count += 1;
-        for column in 0..4 {
+        for column in 0..columns {
             match row.get_ref(column)? {
                 ValueRef::Integer(number) => hasher.write_i64(number),
-                ValueRef::Text(text) => hasher.write(text),
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => hasher.write(bytes),
                 other => hasher.write(format!("{other:?}").as_bytes()),
             }
             hasher.write_u8(0xff);

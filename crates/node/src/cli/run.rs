@@ -5,7 +5,7 @@ use super::{check_config, print, print_warnings, status};
 use crate::config::environment::LOG_VARIABLE;
 use crate::config::{Environment, Problem, Settings};
 use crate::exit::{ExitCode, ExitError};
-use crate::runtime::{self, Summary, signals};
+use crate::runtime::{self, Summary, allocator, signals};
 use crate::telemetry;
 
 pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
@@ -22,6 +22,7 @@ pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result
 
 /// Runs the node until it is asked to end.
 fn start(settings: Settings) -> Result<(), ExitError> {
+    allocator::keep_small();
     block_on(async {
         let stop = signals::stop().map_err(|error| unexpected("cannot listen for signals", &error))?;
         runtime::run(settings, stop, Summary::log).await

@@ -4,6 +4,7 @@
 //! main thread (which must live as long as the process, see [`Server::start`](crate::nats::Server::start)), SQLite has
 //! a thread of its own.
 
+pub mod allocator;
 mod clock;
 mod control;
 mod driver;
