@@ -171,7 +171,7 @@ impl Publisher {
         };
         for (shard, bodies) in read.groups {
             let messages =
-                encode_group(&self.place(shard, set.through), &bodies, self.options.message_size_max);
+                encode_group(&self.place(shard, set.through), bodies, self.options.message_size_max);
             let mark = messages.last().map_or_else(FrameMark::default, |message| message.mark);
             set.waiting.insert(shard, mark);
             let expected_last = self.last.get(&shard).copied();

@@ -159,14 +159,14 @@ fn rows_are_read_and_written_as_ever() {
     assert_eq!(body, expected());
     assert_eq!((&headers[0].place, headers[0].parts, headers[0].rows), (&place(), 1, 4));
     assert!(!headers[0].compressed);
-    assert_written(ROWS, &encode_group(&place(), &[written(false)], 1_000_000));
+    assert_written(ROWS, &encode_group(&place(), vec![written(false)], 1_000_000));
 }
 
 #[test]
 fn a_group_without_rows_is_read_and_written_as_ever() {
     let (headers, body) = decoded(&golden(EMPTY));
     assert_eq!((headers[0].parts, headers[0].rows, body), (1, 0, Body::default()));
-    assert_written(EMPTY, &encode_group(&place(), &[], 1_000_000));
+    assert_written(EMPTY, &encode_group(&place(), Vec::new(), 1_000_000));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn pieces_are_read_and_written_as_ever() {
     assert_eq!(body, expected());
     let flow: Vec<_> = headers.iter().map(|h| (h.part, h.parts, h.rows, h.continued)).collect();
     assert_eq!(flow, [(0, 2, 0, true), (1, 2, 4, false)]);
-    assert_written(PIECES, &encode_group(&place(), &[written(false)], 270));
+    assert_written(PIECES, &encode_group(&place(), vec![written(false)], 270));
 }
 
 /// Read only: another release of zstd may write other bytes.

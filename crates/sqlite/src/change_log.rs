@@ -1,6 +1,6 @@
 //! The change log: which keys changed since when, and what of that is published (R2, R3).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use harmonylite_core::codec::{BodyWriter, EncodeError, EncodedBody};
 use harmonylite_core::conflict::{RowVersion, Version};
@@ -261,7 +261,7 @@ impl<'r, 's> ChangeSet<'r, 's> {
         if self.read.remaining_rows == 0 {
             return Ok(beyond);
         }
-        let keys: BTreeSet<&CanonicalKey> = entries.iter().map(|(key, _, _)| key).collect();
+        let keys: HashSet<&CanonicalKey> = entries.iter().map(|(key, _, _)| key).collect();
         each_log_row(self.session, table, stretch.through, i64::MAX, |_, kind, key| {
             let canonical = CanonicalKey::of(&table.schema, &key);
             if keys.contains(&canonical) {

@@ -85,24 +85,36 @@ pub struct Message {
 ///
 /// The caller has checked that the cluster's name has at most [`CLUSTER_NAME_MAX`] bytes, and that `message_size_max`
 /// is at least [`MESSAGE_SIZE_MIN`](crate::limits::MESSAGE_SIZE_MIN): a smaller one still works for small groups, as
-/// long as it has room for envelope and header.
+/// long as it has room for envelope and header. Each body is freed once its messages are made: the greatest group is not
+/// in memory twice.
 #[must_use]
-pub fn encode_group(place: &GroupPlace, bodies: &[EncodedBody], message_size_max: usize) -> Vec<Message> {
+pub fn encode_group(place: &GroupPlace, bodies: Vec<EncodedBody>, message_size_max: usize) -> Vec<Message> {
     let room = message_size_max.saturating_sub(ENVELOPE_SIZE + header_size_bound(place)).max(1);
-    let pieces = cut(bodies, room);
+    let pieces = cut(&bodies, room);
     let group = digest(place, &pieces);
     let parts = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-    let header = |(part, piece): (u32, &Piece<'_>)| FrameHeader {
-        place: place.clone(),
-        group,
-        part,
-        parts,
-        rows: piece.rows,
-        continued: piece.continued,
-        compressed: piece.compressed,
-        raw_size: piece.raw_size,
+    let mut messages = Vec::with_capacity(pieces.len());
+    drop(pieces);
+    let mut add = |piece: &Piece<'_>| {
+        let header = FrameHeader {
+            place: place.clone(),
+            group,
+            part: u32::try_from(messages.len()).unwrap_or(u32::MAX),
+            parts,
+            rows: piece.rows,
+            continued: piece.continued,
+            compressed: piece.compressed,
+            raw_size: piece.raw_size,
+        };
+        messages.push(message(&header, piece.bytes));
     };
-    (0..).zip(&pieces).map(|numbered| message(&header(numbered), numbered.1.bytes)).collect()
+    if bodies.is_empty() {
+        add(&Piece::EMPTY);
+    }
+    for body in bodies {
+        cut_body(&body, room).for_each(|piece| add(&piece));
+    }
+    messages
 }
 
 /// Reads envelope and header, checks the checksum; gives the header, the mark, and where the (piece of the) body starts.
@@ -141,9 +153,14 @@ struct Piece<'b> {
     raw_size: u32,
 }
 
+impl Piece<'_> {
+    /// What a group without bodies has.
+    const EMPTY: Self = Self { bytes: &[], rows: 0, continued: false, compressed: false, raw_size: 0 };
+}
+
 fn cut(bodies: &[EncodedBody], room: usize) -> Vec<Piece<'_>> {
     if bodies.is_empty() {
-        return vec![Piece { bytes: &[], rows: 0, continued: false, compressed: false, raw_size: 0 }];
+        return vec![Piece::EMPTY];
     }
     bodies.iter().flat_map(|body| cut_body(body, room)).collect()
 }

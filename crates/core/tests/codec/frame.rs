@@ -50,7 +50,7 @@ proptest! {
     fn groups_come_back_in_pieces_that_fit(
         bodies in vec(vec(any::<u8>(), 0..3000).prop_map(opaque), 1..5), size_max in 300usize..2000,
     ) {
-        let messages = encode_group(&place(), &bodies, size_max);
+        let messages = encode_group(&place(), bodies.clone(), size_max);
         prop_assert!(messages.iter().all(|message| message.bytes.len() <= size_max));
         let (headers, joined) = join(&messages);
         prop_assert_eq!(joined, bodies);
@@ -75,14 +75,14 @@ proptest! {
     #[test]
     fn rows_and_pieces_together(sections in sections(), compress: bool) {
         let body = write(&sections, compress);
-        let (_, joined) = join(&encode_group(&place(), std::slice::from_ref(&body), 200));
+        let (_, joined) = join(&encode_group(&place(), vec![body.clone()], 200));
         let decoded = decode_body(&joined[0].bytes, joined[0].compressed, joined[0].raw_size);
         prop_assert_eq!(decoded, Ok(expected(&sections)));
     }
 }
 
 fn one_message() -> Message {
-    encode_group(&place(), &[opaque(vec![1, 2, 3, 4, 5])], 1000).remove(0)
+    encode_group(&place(), vec![opaque(vec![1, 2, 3, 4, 5])], 1000).remove(0)
 }
 
 /// An envelope with the right length and checksum around anything, written as `docs/format.md` says.
@@ -133,7 +133,7 @@ fn foreign_bytes_are_not_a_frame() {
 
 #[test]
 fn a_group_without_bodies_is_one_frame() {
-    let messages = encode_group(&place(), &[], 1000);
+    let messages = encode_group(&place(), Vec::new(), 1000);
     let (header, _, start) = decode_frame(&messages[0].bytes).unwrap();
     assert_eq!((messages.len(), header.parts, header.rows, header.raw_size), (1, 1, 0, 0));
     assert_eq!(
@@ -145,7 +145,7 @@ fn a_group_without_bodies_is_one_frame() {
 #[test]
 fn attempts_at_one_place_are_told_apart() {
     let group = |place: &GroupPlace, bytes: &[u8], size_max| {
-        let messages = encode_group(place, &[opaque(bytes.to_vec())], size_max);
+        let messages = encode_group(place, vec![opaque(bytes.to_vec())], size_max);
         (decode_frame(&messages[0].bytes).unwrap().0.group, messages[0].id.clone())
     };
     let long = [7; 400];

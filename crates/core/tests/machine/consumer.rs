@@ -119,7 +119,7 @@ fn garbage_and_other_clusters_are_counted_and_skipped_and_never_applied() {
             prev: position(0),
             through: position(10),
         },
-        &[body(origin(2), 10, 1)],
+        vec![body(origin(2), 10, 1)],
         4096,
     );
     node.deliver(&peer(), 1, b"garbage");

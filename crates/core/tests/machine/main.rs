@@ -227,7 +227,7 @@ fn group_of(node: u64, prev: i64, through: i64, size: usize) -> Vec<Message> {
         prev: position(prev),
         through: position(through),
     };
-    encode_group(&place, &[body(origin(node), through, size)], 4096)
+    encode_group(&place, vec![body(origin(node), through, size)], 4096)
 }
 
 fn group(prev: i64, through: i64) -> Vec<Message> {
