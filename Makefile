@@ -7,10 +7,10 @@ TOOLS := $(CURDIR)/.tools
 
 # The product finds the fetched nats-server on PATH; the tests are told where it is.
 export PATH := $(TOOLS):$(PATH)
-unit: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
+unit examples: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools format format-check lint tidy dependencies deny unit release dist clean
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit examples release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -20,7 +20,7 @@ demo: tools ## three nodes with embedded servers keep a sample database equal; O
 	$(CARGO) run --quiet --locked --package harmonylite -- demo $(if $(ONCE),--once)
 
 # Everything, the quick checks first. A further check is a further target in this list.
-TESTS := format-check tidy dependencies lint unit
+TESTS := format-check tidy dependencies lint unit examples
 
 test: tools ## everything that must hold: format, tidy, dependencies, lints, tests
 	@set -e; for check in $(TESTS); do echo "== $$check"; $(MAKE) --no-print-directory $$check; done
@@ -48,6 +48,9 @@ deny: ## the same by cargo-deny, where it is installed
 
 unit: tools ## all tests of the workspace
 	$(CARGO) test --locked --workspace
+
+examples: tools ## the applications in examples/, on three nodes each
+	$(CARGO) xtask examples
 
 release: ## target/release/harmonylite
 	$(CARGO) build --locked --release --package harmonylite

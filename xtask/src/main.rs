@@ -2,6 +2,8 @@
 
 mod dependencies;
 mod figures;
+mod examples;
+mod product;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ enum Task {
     Dependencies,
     /// Measure three nodes end to end: rows per second, latency, idle cost, memory.
     Figures(figures::Options),
+    /// Run the example applications on three nodes and compare every table.
+    Examples,
 }
 
 fn main() -> ExitCode {
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&workspace()),
         Task::Dependencies => dependencies::run(&workspace()),
         Task::Figures(options) => figures::run(&workspace(), &options),
+        Task::Examples => examples::run(&workspace()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -279,6 +279,13 @@ impl Node {
         format!("log of {}:\n{tail}", self.name())
     }
 
+    /// Does not print the log when the node is dropped: for programs whose output nobody captures, after success.
+    pub fn hide_log(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.hide_log();
+        }
+    }
+
     /// The file of its log.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {

@@ -97,6 +97,7 @@ pub(crate) struct Running {
     name: String,
     child: Child,
     log: PathBuf,
+    log_is_shown: bool,
     left: Vec<ProcessId>,
 }
 
@@ -106,7 +107,7 @@ impl Running {
         let output = OpenOptions::new().create(true).append(true).open(log).context("opening the log")?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("starting {name} as {command:?}"))?;
-        Ok(Running { name: name.into(), child, log: log.into(), left: Vec::new() })
+        Ok(Running { name: name.into(), child, log: log.into(), log_is_shown: true, left: Vec::new() })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -178,6 +179,11 @@ impl Running {
         self.left.iter().copied().filter(|child| child.is_running()).collect()
     }
 
+    /// Nobody will want to see its log when it is dropped.
+    pub(crate) fn hide_log(&mut self) {
+        self.log_is_shown = false;
+    }
+
     /// The last lines of its log.
     pub(crate) fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
@@ -200,7 +206,9 @@ impl Drop for Running {
             let _ = self.kill9();
         }
         self.left_behind().into_iter().for_each(ProcessId::kill9);
-        eprintln!("--- log of {} ---\n{}\n---", self.name, self.log_tail());
+        if self.log_is_shown {
+            eprintln!("--- log of {} ---\n{}\n---", self.name, self.log_tail());
+        }
     }
 }
 
