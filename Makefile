@@ -7,10 +7,10 @@ TOOLS := $(CURDIR)/.tools
 
 # The product finds the fetched nats-server on PATH; the tests are told where it is.
 export PATH := $(TOOLS):$(PATH)
-unit examples: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
+unit examples tour: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools format format-check lint tidy dependencies deny unit examples release dist clean
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit examples tour release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -20,7 +20,7 @@ demo: tools ## three nodes with embedded servers keep a sample database equal; O
 	$(CARGO) run --quiet --locked --package harmonylite -- demo $(if $(ONCE),--once)
 
 # Everything, the quick checks first. A further check is a further target in this list.
-TESTS := format-check tidy dependencies lint unit examples
+TESTS := format-check tidy dependencies lint unit examples tour
 
 test: tools ## everything that must hold: format, tidy, dependencies, lints, tests
 	@set -e; for check in $(TESTS); do echo "== $$check"; $(MAKE) --no-print-directory $$check; done
@@ -51,6 +51,9 @@ unit: tools ## all tests of the workspace
 
 examples: tools ## the applications in examples/, on three nodes each
 	$(CARGO) xtask examples
+
+tour: tools ## what the README's tour says, in a fresh copy of the sources
+	$(CARGO) xtask tour
 
 release: ## target/release/harmonylite
 	$(CARGO) build --locked --release --package harmonylite

@@ -5,6 +5,7 @@ mod figures;
 mod examples;
 mod product;
 mod tidy;
+mod tour;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Task {
     Figures(figures::Options),
     /// Run the example applications on three nodes and compare every table.
     Examples,
+    /// Run the tour of README.md in a fresh copy of the sources.
+    Tour,
 }
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Task::Dependencies => dependencies::run(&workspace()),
         Task::Figures(options) => figures::run(&workspace(), &options),
         Task::Examples => examples::run(&workspace()),
+        Task::Tour => tour::run(&workspace()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

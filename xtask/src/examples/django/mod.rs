@@ -210,3 +210,19 @@ fn finish(mut cluster: Cluster) -> Result<()> {
     say(&format!("django: {} tables are equal on three nodes", tables.len()));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_behind_or_stopped_is_not_read_to_its_end() {
+        let status = |behind: u64, state: &str| json!({"sources": [{"behind": 0, "state": "own"}, {"behind": behind, "state": state}]});
+        assert!(is_read_to_the_end(&status(0, "following")));
+        assert!(!is_read_to_the_end(&status(1, "following")));
+        assert!(!is_read_to_the_end(&status(0, "stopped")));
+        assert!(!is_read_to_the_end(&json!({})));
+    }
+}

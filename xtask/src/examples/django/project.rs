@@ -144,3 +144,11 @@ impl Instance {
         Ok(text)
     }
 }
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
