@@ -1,8 +1,8 @@
 //! Project tasks that are more than a line of shell: `cargo xtask <task>`.
 
 mod dependencies;
-mod figures;
 mod examples;
+mod figures;
 mod product;
 mod tidy;
 mod tour;

@@ -26,7 +26,7 @@ fn empty_frame(cluster: &str, prev: i64, through: i64) -> Result<Vec<u8>> {
         prev: position(prev)?,
         through: position(through)?,
     };
-    let message = encode_group(&place, &[], 1_000_000).pop().context("no message")?;
+    let message = encode_group(&place, Vec::new(), 1_000_000).pop().context("no message")?;
     Ok(message.bytes)
 }
 
