@@ -101,7 +101,7 @@ fn group(through: i64) -> Vec<Message> {
         through: LogPosition::new(through).unwrap(),
     };
     let body = EncodedBody { bytes: vec![7; 300], compressed: false, raw_size: 300, rows: 1 };
-    encode_group(&place, &[body], MESSAGE_SIZE_MAX)
+    encode_group(&place, vec![body], MESSAGE_SIZE_MAX)
 }
 
 #[tokio::test]
