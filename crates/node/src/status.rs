@@ -65,7 +65,7 @@ pub struct PeerStatus {
     pub node_id: Option<u64>,
     /// Are we connected to its server?
     pub connected: bool,
-    /// Why not.
+    /// Why not, or why the server that answers there is of no use.
     pub error: Option<String>,
     /// The sources that are read from it.
     pub sources: Vec<String>,

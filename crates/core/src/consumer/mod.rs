@@ -165,7 +165,12 @@ impl Consumer {
         let behind = stream.last > source.received && !source.is_full();
         let stuck = source.state == State::Following && !source.moved && behind;
         source.moved = false;
-        if replaced.is_some() || stuck || source.state != State::Following {
+        let follow = replaced.is_some() || stuck || source.state != State::Following;
+        if replaced.is_some() {
+            // What waited is dropped: when it comes again it must not pass for a duplicate.
+            self.forget_expected();
+        }
+        if follow {
             self.follow(id, effects);
         }
         self.set_observe_timer(id, OBSERVE_INTERVAL_MS, effects);

@@ -176,13 +176,10 @@ impl Source {
         self.received
     }
 
-    /// The store could not apply it: first in the queue again, unless the stream is another one by now.
+    /// The store could not apply it: first in the queue again. Also when the stream is another one by now: what came of
+    /// it since was taken for a duplicate because this was under way.
     pub(super) fn put_back(&mut self, queued: QueuedGroup) {
-        if queued.life == self.life {
-            self.queue.push_front(queued);
-        } else {
-            self.queued_bytes -= queued.bytes;
-        }
+        self.queue.push_front(queued);
     }
 
     /// Too much of it waits for the database.
@@ -204,6 +201,7 @@ impl Source {
         }
         if let Some(last) = self.queue.back_mut() {
             last.checkpoint = Some(place);
+            last.life = self.life;
         } else if self.in_flight == 0 && self.inspect.is_empty() {
             self.move_checkpoint(place);
         }

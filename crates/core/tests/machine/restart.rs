@@ -2,6 +2,8 @@
 
 use super::*;
 use harmonylite_core::effect::Follow;
+use harmonylite_core::effect::Timer;
+use harmonylite_core::input::ApplyFailure;
 
 fn follows(effects: &[Effect]) -> Vec<Follow> {
     effects.iter().filter_map(|e| if let Effect::Follow(f) = e { Some(f.clone()) } else { None }).collect()
@@ -115,4 +117,44 @@ fn the_same_stream_is_followed_from_the_checkpoint_even_when_its_head_is_gone() 
     assert_eq!(follows(&node.take())[0].after, StreamSequence(5));
     node.deliver_group(8, &group(60, 70));
     assert_eq!(node.state_of(&peer()), "stopped", "what is gone is missing");
+}
+
+/// A replica at sequence 1 of its peer's stream, one group with the store and one waiting, whose stream is rolled back:
+/// a killed server had shown messages that it had not stored.
+fn rolled_back() -> Node {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.take_apply();
+    node.applied();
+    node.deliver_group(2, &group(10, 20));
+    assert_eq!(node.take_apply().groups[0].through, position(20));
+    node.deliver_group(3, &group(20, 30));
+    let stream = StreamFacts { mark: Some(FrameMark(1)), ..facts(2) };
+    node.send(Input::StreamObserved { source: peer(), stream });
+    assert_eq!(follows(&node.take())[0].after, StreamSequence(0));
+    node.deliver_group(1, &group(0, 10));
+    node
+}
+
+#[test]
+fn what_waited_when_its_stream_was_rolled_back_is_taken_when_it_comes_again() {
+    let mut node = rolled_back();
+    // The same rows, grouped otherwise.
+    node.deliver_group(2, &group(10, 30));
+    node.applied();
+    assert_eq!(node.take_apply().groups[0].through, position(30));
+    assert_eq!(node.replicator.status().counters.groups_dropped, 1, "only what is applied");
+}
+
+#[test]
+fn an_apply_that_fails_after_its_stream_was_rolled_back_is_tried_again() {
+    let mut node = rolled_back();
+    node.deliver_group(2, &group(10, 20));
+    node.deliver_group(3, &group(20, 30));
+    node.send(Input::ApplyFailed(ApplyFailure::Busy));
+    node.send(Input::TimerFired(Timer::RetryApply));
+    let throughs: Vec<_> = node.take_apply().groups.iter().map(|group| group.through).collect();
+    assert_eq!(throughs, [position(20), position(30)]);
+    node.applied();
+    assert_eq!((node.state_of(&peer()), node.checkpoint_of(&peer())), ("following", 3));
 }

@@ -28,7 +28,7 @@ pub(crate) struct PeerState {
     pub node_id: Option<NodeId>,
     /// There is a connection now.
     pub connected: bool,
-    /// Why there is none.
+    /// Why there is none, or why it is of no use.
     pub error: Option<String>,
 }
 
@@ -96,7 +96,8 @@ impl Peer {
     fn state(&self) -> PeerState {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let connected = self.connection.is_connected();
-        let error = known.error.filter(|_| !connected);
+        // Connected, and still nobody of ours: the reason stands.
+        let error = known.error.filter(|_| !connected || known.node.is_none());
         PeerState { url: self.address.to_string(), node_id: known.node, connected, error }
     }
 

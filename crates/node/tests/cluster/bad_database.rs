@@ -196,7 +196,7 @@ fn a_full_disk_ends_neither_the_application_nor_the_sidecar_and_all_arrives_when
     Connection::open(&db)?.execute_batch(&format!("PRAGMA journal_mode = WAL; {SCHEMA}"))?;
     cramped.set("db_path", format!("\"{}\"", disk.path.join("app.db").display()));
     cramped.set("cluster.listen", format!("\"{}\"", url.trim_start_matches("nats://")));
-    cramped.set("replication_log.max_bytes", "\"64MiB\"");
+    cramped.set("replication_log.max_bytes", "\"256MiB\"");
     cramped.set_peers([peer.as_str()]);
     cramped.start()?;
     cluster.nodes[1].start()?;

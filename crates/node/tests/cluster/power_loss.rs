@@ -1,6 +1,6 @@
 //! The machine loses power, and the database comes back older than what was already published.
 
-use harmonylite_testkit::{Cluster, Image, Node, Result, ensure, wait};
+use harmonylite_testkit::{Cluster, Image, Node, Result, Writer, ensure, wait, wait_for};
 
 use crate::load;
 use crate::support::{DEADLINE, following, no_panics, wait_number};
@@ -93,18 +93,15 @@ fn a_power_loss_in_the_middle_of_a_load_loses_no_published_write() -> Result<()>
     let moment = writer.written() + 250;
     wait("a second part", DEADLINE, || writer.written() >= moment)?;
     let written = writer.stop()?;
-    // Published means that somebody may have seen it: those writes must come back.
-    cluster.nodes[0].wait_status("everything published", DEADLINE, |status| {
-        status["publisher"]["pending_rows"] == 0 && status["publisher"]["state"] == "idle"
-    })?;
+    // Seen elsewhere means published: those writes must come back.
+    wait_for("the writes at another node", DEADLINE, || load::check_complete(&cluster.nodes[1], 1, written))?;
     cluster.nodes[0].kill9()?;
     image.put_back(&cluster.nodes[0].db())?;
     cluster.nodes[0].execute("INSERT INTO shared VALUES(1000, 'before the start')")?;
     cluster.nodes[0].start()?;
     cluster.nodes[0].wait_ready()?;
     cluster.nodes[0].execute("INSERT INTO shared VALUES(1001, 'after the start')")?;
-    let others: Vec<u64> =
-        others.into_iter().map(harmonylite_testkit::Writer::stop).collect::<Result<_>>()?;
+    let others: Vec<u64> = others.into_iter().map(Writer::stop).collect::<Result<_>>()?;
     let complete = || -> Result<()> {
         for node in &cluster.nodes {
             load::check_complete(node, 1, written)?;
@@ -114,7 +111,6 @@ fn a_power_loss_in_the_middle_of_a_load_loses_no_published_write() -> Result<()>
         }
         cluster.equal_contents(load::TABLES).map(drop)
     };
-    harmonylite_testkit::wait_for("all writes everywhere", DEADLINE, complete)
-        .map_err(|error| error.context(cluster.logs()))?;
+    wait_for("all writes everywhere", DEADLINE, complete).map_err(|error| error.context(cluster.logs()))?;
     no_panics(&cluster)
 }

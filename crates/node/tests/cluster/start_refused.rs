@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use harmonylite_testkit::{Image, Node, Port, Result, ensure};
 
@@ -67,7 +68,25 @@ fn a_port_that_is_taken_is_refused() -> Result<()> {
 fn a_nats_server_that_is_missing_is_refused() -> Result<()> {
     let mut node = Node::new(BINARY, 1, SCHEMA)?;
     node.set("nats.server_binary", "\"/nowhere/nats-server\"");
-    expect_refusal(&mut node, 7, &["/nowhere/nats-server"])
+    expect_refusal(&mut node, 3, &["/nowhere/nats-server"])?;
+    ensure_untouched(&node)
+}
+
+#[test]
+fn without_any_nats_server_the_places_where_it_was_looked_for_are_named() -> Result<()> {
+    let mut node = Node::new(BINARY, 1, SCHEMA)?;
+    node.unset("nats.server_binary");
+    fs::write(node.config_file(), node.config_text())?;
+    let mut command = Command::new(BINARY);
+    // Nothing but its own folder, where it has been built: no server there.
+    let output =
+        command.args(["run", "--config"]).arg(node.config_file()).env("PATH", node.folder()).output()?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(7), "{}:\n{log}", output.status);
+    for word in ["nats.server_binary", "PATH"] {
+        ensure!(log.contains(word), "{word:?} is not in:\n{log}");
+    }
+    Ok(())
 }
 
 /// A program that says it is that nats-server.
