@@ -7,6 +7,7 @@ mod bad_peers;
 mod burst;
 mod ending;
 mod exactly_once;
+mod full_disk;
 mod housekeeping;
 mod kills;
 mod load;

@@ -79,3 +79,11 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     ensure!(output.status.success(), "{command:?} ended with {}: {complaint}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// A command in a mount namespace of its own: `script` is run by sh there, with `$1` ..
+pub(crate) fn in_own_mounts(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg(if rustix::process::geteuid().is_root() { "-m" } else { "-rm" });
+    command.args(["sh", "-ec", script, "sh"]);
+    command
+}
