@@ -168,8 +168,14 @@ impl Consumer {
         }
     }
 
-    /// Counted, logged, skipped. The checkpoint moves past it with the next message that is one of ours.
+    /// Counted, logged, skipped; once, even when the stream is read again. The checkpoint moves past it with the next
+    /// message that is one of ours.
     fn reject(&mut self, id: &SourceId, sequence: StreamSequence, error: String, effects: &mut Effects) {
+        let Some(source) = self.sources.get_mut(id) else { return };
+        if sequence <= source.rejected {
+            return;
+        }
+        source.rejected = sequence;
         self.counters.messages_rejected += 1;
         effects.push(Effect::Emit(Event::MessageRejected { source: id.clone(), sequence, error }));
     }

@@ -286,7 +286,9 @@ impl Consumer {
         let after = source.resume_after();
         let (source_id, epoch) = (id.clone(), source.epoch);
         if !(source.own && source.received >= source.last) {
-            effects.push(Effect::Emit(Event::SourceFollowed { source: id.clone(), from: after.next() }));
+            if source.last_stop.is_none() {
+                effects.push(Effect::Emit(Event::SourceFollowed { source: id.clone(), from: after.next() }));
+            }
             let credit = SOURCE_WINDOW_MESSAGES;
             effects.push(Effect::Follow(Follow { source: source_id, epoch, after, credit }));
         }

@@ -73,6 +73,8 @@ pub(super) struct Source {
     pub(super) unsaved: bool,
     /// The last sequence that was delivered.
     pub(super) received: StreamSequence,
+    /// The last message that was rejected.
+    pub(super) rejected: StreamSequence,
     /// The last sequence that the stream is known to have.
     pub(super) last: StreamSequence,
     /// Anything delivered since the stream was last looked at?
@@ -109,6 +111,7 @@ impl Source {
             life: 0,
             epoch: 0,
             received: checkpoint.sequence,
+            rejected: StreamSequence::START,
             last: checkpoint.sequence,
             checkpoint,
             unsaved: false,
@@ -155,6 +158,7 @@ impl Source {
         };
         self.unsaved = true;
         self.received = StreamSequence::START;
+        self.rejected = StreamSequence::START;
         self.life += 1;
         self.drop_waiting();
     }

@@ -135,6 +135,19 @@ fn garbage_and_other_clusters_are_counted_and_skipped_and_never_applied() {
 }
 
 #[test]
+fn what_was_rejected_is_not_counted_again_when_the_stream_is_read_again() {
+    let mut node = Node::following();
+    node.deliver(&peer(), 1, b"garbage");
+    let epoch = node.epochs[&peer()];
+    node.send(Input::SourceLost { source: peer(), epoch: Some(epoch), error: "cut".to_owned() });
+    node.send(Input::StreamObserved { source: peer(), stream: facts(1) });
+    node.deliver(&peer(), 1, b"garbage");
+    assert_eq!(node.replicator.status().counters.messages_rejected, 1);
+    node.deliver(&peer(), 2, b"more garbage");
+    assert_eq!(node.replicator.status().counters.messages_rejected, 2);
+}
+
+#[test]
 fn a_newer_format_stops_the_source() {
     let mut node = Node::following();
     let mut newer = group(0, 10)[0].bytes.clone();

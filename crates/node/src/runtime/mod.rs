@@ -24,8 +24,9 @@ use harmonylite_core::input::{Input, SchemaRead, StoreState};
 use harmonylite_core::limits::MESSAGE_SIZE_MAX;
 use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
 use harmonylite_core::status::Status;
-use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store};
+use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store, StoreErrorKind};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::summary::Summary;
@@ -49,6 +50,9 @@ const SERVER_EVENTS_MAX: usize = 16;
 const STORE_RESERVE: u64 = 1 << 30;
 /// The store of a server whose streams have no limit: 8 EiB, JetStream counts in signed numbers.
 const STREAM_BYTES_UNLIMITED: u64 = i64::MAX as u64;
+/// How long a lock of another process may outlive it, and how often we look.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// How long the server may take to save its streams.
 const SERVER_STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -61,7 +65,7 @@ pub async fn run(
     stop: CancellationToken,
     started: impl FnOnce(&Summary),
 ) -> Result<(), ExitError> {
-    let _lock = LockFile::acquire(&settings.db_path)?;
+    let _lock = lock(&settings).await?;
     let store = open_store(&settings)?;
     let (state, schema) = (store.state()?, store.opened_schema());
     // The server ends after us, not with `stop`: what is under way is still to be acknowledged.
@@ -76,6 +80,19 @@ pub async fn run(
         tracing::warn!("nats-server did not stop in time");
     }
     outcome
+}
+
+/// A process that was killed, or is just ending, holds its lock for a moment more: a restart must not fail on that.
+async fn lock(settings: &Settings) -> Result<LockFile, ExitError> {
+    let deadline = Instant::now() + LOCK_WITHIN;
+    loop {
+        match LockFile::acquire(&settings.db_path) {
+            Err(error) if error.kind == StoreErrorKind::Locked && Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            locked => return Ok(locked?),
+        }
+    }
 }
 
 fn open_store(settings: &Settings) -> Result<Store, ExitError> {

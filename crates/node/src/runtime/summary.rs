@@ -19,27 +19,24 @@ pub struct Summary {
     pid: ServerPid,
     /// Replicated tables.
     replicated: Vec<String>,
-    /// (table, reason).
-    refused: Vec<(String, String)>,
+    /// Tables that are left out.
+    left_out: usize,
 }
 
 impl Summary {
     /// Of a node whose database is open and whose server answers.
     pub(crate) fn new(settings: &Settings, server: &Server, schema: &SchemaRead) -> Self {
         let reported = |refused| schema.tables.iter().filter(move |table| table.refused.is_some() == refused);
-        let refusal = |table: &harmonylite_core::input::TableReport| {
-            (table.name.clone(), table.refused.clone().unwrap_or_default())
-        };
         Self {
             frame: frame(settings, server),
             started: Instant::now(),
             pid: server.pid(),
             replicated: reported(false).map(|table| table.name.clone()).collect(),
-            refused: reported(true).map(refusal).collect(),
+            left_out: reported(true).count(),
         }
     }
 
-    /// One log line for what runs where, one for each table that is left out.
+    /// One log line for what runs where; the tables that are left out follow when the core has read the schema.
     pub fn log(&self) {
         let frame = &self.frame;
         tracing::info!(
@@ -50,13 +47,10 @@ impl Summary {
             listen = frame.listen,
             advertise = frame.advertise.as_deref().unwrap_or("nowhere"),
             tables = self.replicated.join(","),
-            left_out = self.refused.len(),
+            left_out = self.left_out,
             "harmonylite {} runs",
             frame.version
         );
-        for (table, reason) in &self.refused {
-            tracing::warn!(table, reason, "table not replicated");
-        }
     }
 
     /// The whole status.
