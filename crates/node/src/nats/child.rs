@@ -23,6 +23,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log lines that an error about the server's end quotes.
 const LAST_LINES: usize = 4;
 
+/// What the server says of every configuration with users in it.
+const PLAINTEXT_PASSWORDS: &str = "Plaintext passwords detected";
+
 /// A running server.
 pub(super) struct ServerProcess {
     child: tokio::process::Child,
@@ -188,6 +191,8 @@ fn log_line(line: &str) -> &str {
     let (level, message) = split_level(line).unwrap_or(("INF", line));
     match level {
         "ERR" | "FTL" => tracing::error!(from = "nats", "{message}"),
+        // The file with the passwords is ours, private, and read by nobody else: no news at every start.
+        "WRN" if message.starts_with(PLAINTEXT_PASSWORDS) => tracing::debug!(from = "nats", "{message}"),
         "WRN" => tracing::warn!(from = "nats", "{message}"),
         "TRC" => tracing::trace!(from = "nats", "{message}"),
         // Its banner and its routine are not news to somebody who runs a sidecar.
