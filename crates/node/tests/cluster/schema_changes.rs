@@ -118,8 +118,7 @@ fn a_schema_that_does_not_fit_stops_its_source_alone_and_flows_again_when_it_fit
             reason.contains("table t") || reason.contains("`t`") || reason.contains("\\\"t\\\""),
             "{reason}"
         );
-        let listed = status["stopped"][0]["reason"].to_string();
-        ensure!(listed == reason, "{status:#}");
+        ensure!(status["stopped"].to_string().contains(&reason), "{status:#}");
     }
     // Others flow, and nothing of the stopped one is applied.
     cluster.nodes[2].execute("INSERT INTO u VALUES(3, 'from three')")?;
