@@ -19,9 +19,14 @@ const SHARED: u64 = 50;
 
 /// Writes at `node`, so many transactions a second, numbered from 0.
 pub(crate) fn start(node: &Node, per_second: u32) -> Result<Writer> {
+    start_at(node, per_second, 0)
+}
+
+/// The same, numbered from `first`.
+pub(crate) fn start_at(node: &Node, per_second: u32, first: u64) -> Result<Writer> {
     let (id, connection) = (node.id(), node.connection()?);
     let interval = Duration::from_secs(1) / per_second;
-    Ok(Writer::start(connection, interval, move |connection, number| write(connection, id, number)))
+    Ok(Writer::start(connection, interval, move |connection, number| write(connection, id, first + number)))
 }
 
 /// One transaction of the load.

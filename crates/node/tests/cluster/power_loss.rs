@@ -1,6 +1,8 @@
 //! The machine loses power, and the database comes back older than what was already published.
 
-use harmonylite_testkit::{Cluster, Image, Node, Result, Writer, ensure, wait, wait_for};
+use std::collections::BTreeSet;
+
+use harmonylite_testkit::{Cluster, Image, Node, Result, Rng, Writer, ensure, wait, wait_for};
 
 use crate::load;
 use crate::support::{DEADLINE, following, no_panics, wait_number};
@@ -112,5 +114,64 @@ fn a_power_loss_in_the_middle_of_a_load_loses_no_published_write() -> Result<()>
         cluster.equal_contents(load::TABLES).map(drop)
     };
     wait_for("all writes everywhere", DEADLINE, complete).map_err(|error| error.context(cluster.logs()))?;
+    no_panics(&cluster)
+}
+
+/// The events that a node has, by id.
+fn events(node: &Node) -> Result<BTreeSet<i64>> {
+    let connection = node.connection()?;
+    let mut statement = connection.prepare("SELECT id FROM event")?;
+    let ids = statement.query_map([], |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+#[test]
+fn power_losses_at_random_moments_end_equal_and_lose_nothing_that_others_saw() -> Result<()> {
+    const ROUNDS: u64 = 6;
+    let mut rng = Rng::from_environment();
+    let mut cluster = following(3, load::SCHEMA)?;
+    let mut seen = BTreeSet::new();
+    for round in 1..=ROUNDS {
+        let writers: Vec<Writer> = (cluster.nodes.iter())
+            .map(|node| load::start_at(node, 150, round * 10_000))
+            .collect::<Result<_>>()?;
+        let victim = rng.below(3) as usize;
+        let until = |moment: u64| wait("more writes", DEADLINE, || writers[victim].written() >= moment);
+        let (first, second) = (rng.below(60), rng.below(120));
+        until(first)?;
+        let image = Image::take(&cluster.nodes[victim].db())?;
+        if rng.chance(30) {
+            // A restart in between: what it saves is lost, too.
+            cluster.nodes[victim].kill9()?;
+            cluster.nodes[victim].start()?;
+        }
+        until(first + second)?;
+        for writer in writers {
+            writer.stop()?;
+        }
+        cluster.nodes[victim].kill9()?;
+        image.put_back(&cluster.nodes[victim].db())?;
+        if rng.chance(50) {
+            cluster.nodes[victim].execute(&format!("INSERT INTO own VALUES({}, 0)", 100_000 + round))?;
+        }
+        for node in cluster.nodes.iter().filter(|node| node.id() != victim as u64 + 1) {
+            seen.extend(events(node)?);
+        }
+        cluster.nodes[victim].start()?;
+        if rng.chance(50) {
+            cluster.wait_following(DEADLINE)?;
+        }
+    }
+    let complete = || -> Result<()> {
+        for node in &cluster.nodes {
+            let lost = seen.difference(&events(node)?).count();
+            ensure!(lost == 0, "node {}: {lost} events that others had seen are missing", node.id());
+        }
+        cluster.equal_contents(load::TABLES).map(drop)
+    };
+    wait_for("all that was seen everywhere", DEADLINE, complete)
+        .map_err(|error| error.context(cluster.logs()))?;
+    cluster.wait_published(DEADLINE)?;
+    cluster.wait_equal(load::TABLES, DEADLINE)?;
     no_panics(&cluster)
 }
