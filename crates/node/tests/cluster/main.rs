@@ -10,6 +10,7 @@ mod exactly_once;
 mod full_disk;
 mod housekeeping;
 mod interference;
+mod joining;
 mod kills;
 mod load;
 mod logs;
