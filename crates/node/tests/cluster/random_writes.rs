@@ -72,7 +72,12 @@ fn start(node: &Node, seed: u64) -> Result<Writer> {
 
 fn restart(node: &mut Node, rng: &mut Rng) -> Result<()> {
     match rng.below(3) {
-        0 => ensure!(node.stop()?.success(), "{}", node.log()),
+        0 => {
+            // Before it listens for signals, one would end it as any program.
+            node.wait_ready()?;
+            let status = node.stop()?;
+            ensure!(status.success(), "{status}\n{}", node.log());
+        }
         1 => node.kill9()?,
         _ => return node.kill9_server(),
     }
