@@ -95,7 +95,8 @@ fn the_last_of_three_nodes_goes_on_and_publishes() -> Result<()> {
     cluster.nodes[0].wait_status("everything published", DEADLINE, |status| {
         status["publisher"]["pending_rows"] == 0 && status["publisher"]["state"] == "idle"
     })?;
-    ensure!(counter(&cluster.nodes[0], "published_log_rows")? >= 3 * WRITES, "{}", cluster.nodes[0].log());
+    // Every write has at least the row of its event and the shared one.
+    ensure!(counter(&cluster.nodes[0], "published_log_rows")? >= 2 * WRITES, "{}", cluster.nodes[0].log());
     // Whoever has published everything may go, too: its stream has it all when it is back.
     ensure!(cluster.nodes[0].stop()?.success());
     cluster.start_all()?;
