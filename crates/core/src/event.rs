@@ -28,7 +28,8 @@ pub enum Event {
         /// Why, and what would help.
         reason: String,
     },
-    /// A stream is not the one (or no longer as long as) the one that was consumed: it is read again from its start.
+    /// A stream is not the one (or no longer as long as) the one that was consumed: it is read again, from where
+    /// both are the same as far as we remember, or from its start.
     StreamRestarted {
         /// Which source.
         source: SourceId,

@@ -126,7 +126,6 @@ impl Consumer {
     pub(crate) fn reset(&mut self, state: &StoreState, effects: &mut Effects) {
         self.origin = state.origin;
         self.positions = state.positions.clone();
-        self.expected = state.positions.clone();
         self.checkpoints = state.checkpoints.clone();
         self.own_through.clear();
         self.inspecting.clear();
@@ -140,6 +139,7 @@ impl Consumer {
             effects.push(Effect::Unfollow { source: id.clone() });
             self.observe(&id, effects);
         }
+        self.forget_expected();
     }
 
     /// A stream was looked at.
@@ -159,6 +159,14 @@ impl Consumer {
         let replaced = source.replaced(stream);
         if let Some(reason) = &replaced {
             effects.push(Effect::Emit(Event::StreamRestarted { source: id.clone(), reason: reason.clone() }));
+            if !source.is_made_anew(stream) && source.step_back(stream) {
+                // Is it the same at least up to there? Another look tells.
+                source.state = State::Connecting;
+                source.epoch += 1;
+                effects.push(Effect::Unfollow { source: id.clone() });
+                self.forget_expected();
+                return self.observe(id, effects);
+            }
             source.restart(stream.stream_id.clone());
         }
         source.checkpoint.stream_id.clone_from(&stream.stream_id);
@@ -272,8 +280,9 @@ impl Consumer {
     }
 
     fn observe(&mut self, id: &SourceId, effects: &mut Effects) {
-        if let Some(source) = self.sources.get(id) {
+        if let Some(source) = self.sources.get_mut(id) {
             let at = source.checkpoint.sequence;
+            source.asked = (at, source.checkpoint.mark);
             effects.push(Effect::Observe(Observe { source: id.clone(), at }));
         }
     }

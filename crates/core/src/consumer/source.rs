@@ -11,6 +11,9 @@ use crate::limits::{SOURCE_QUEUE_BYTES_MAX, SOURCE_WINDOW_MESSAGES};
 use crate::model::{Checkpoint, FrameMark, Origin, Shard, SourceId, StreamSequence};
 use crate::status::SourceStatus;
 
+/// Far more than the groups that a server can have delivered and not stored: it syncs every batch.
+const EARLIER_PLACES_MAX: usize = 64;
+
 /// What a source is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -69,6 +72,10 @@ pub(super) struct Source {
     pub(super) epoch: u64,
     /// What is applied (in memory; the database has it, or a little less).
     pub(super) checkpoint: Checkpoint,
+    /// The checkpoint that the last look at the stream asked for: it may have moved before the answer comes.
+    pub(super) asked: Place,
+    /// Where the checkpoint was before: how far to go back when the stream's end was lost.
+    pub(super) earlier: VecDeque<Place>,
     /// The checkpoint moved and no transaction has saved it yet.
     pub(super) unsaved: bool,
     /// The last sequence that was delivered.
@@ -113,6 +120,8 @@ impl Source {
             received: checkpoint.sequence,
             rejected: StreamSequence::START,
             last: checkpoint.sequence,
+            asked: (checkpoint.sequence, checkpoint.mark),
+            earlier: VecDeque::new(),
             checkpoint,
             unsaved: false,
             moved: false,
@@ -134,33 +143,52 @@ impl Source {
     /// `created` proves nothing (it survives a rollback), so: our own id in the metadata, the length, and the message
     /// at the checkpoint. A checkpoint below the first sequence cannot be compared: positions decide then (R7).
     pub(super) fn replaced(&self, stream: &StreamFacts) -> Option<String> {
-        let at = self.checkpoint.sequence;
+        let (at, mark) = self.asked;
         if at == StreamSequence::START {
             None
-        } else if self.checkpoint.stream_id != stream.stream_id {
+        } else if self.is_made_anew(stream) {
             Some("the stream was made anew".to_owned())
         } else if stream.last < at {
             Some(format!("the stream ends at {}, we had consumed {at}", stream.last))
-        } else if stream.first <= at && stream.mark != Some(self.checkpoint.mark) {
+        } else if stream.first <= at && stream.mark != Some(mark) {
             Some(format!("the stream holds another message at {at}"))
         } else {
             None
         }
     }
 
-    /// Forget the stream that was; begin with `stream_id` from its start.
-    pub(super) fn restart(&mut self, stream_id: String) {
-        self.checkpoint = Checkpoint {
-            stream_id,
-            sequence: StreamSequence::START,
-            mark: FrameMark::default(),
-            rows_applied: self.checkpoint.rows_applied,
-        };
+    /// It has nothing in common with the one that was consumed.
+    pub(super) fn is_made_anew(&self, stream: &StreamFacts) -> bool {
+        self.checkpoint.stream_id != stream.stream_id
+    }
+
+    /// The stream lost its end (a server that is killed may have delivered what it had not stored): the checkpoint
+    /// goes back to where it was before. `false` when we do not remember.
+    pub(super) fn step_back(&mut self, stream: &StreamFacts) -> bool {
+        while let Some((sequence, mark)) = self.earlier.pop_back() {
+            if sequence <= stream.last && sequence < self.asked.0 {
+                self.go_back((sequence, mark));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn go_back(&mut self, (sequence, mark): Place) {
+        self.checkpoint.sequence = sequence;
+        self.checkpoint.mark = mark;
         self.unsaved = true;
-        self.received = StreamSequence::START;
-        self.rejected = StreamSequence::START;
+        self.received = sequence;
+        self.rejected = self.rejected.min(sequence);
         self.life += 1;
         self.drop_waiting();
+    }
+
+    /// Forget the stream that was; begin with `stream_id` from its start.
+    pub(super) fn restart(&mut self, stream_id: String) {
+        self.checkpoint.stream_id = stream_id;
+        self.earlier.clear();
+        self.go_back((StreamSequence::START, FrameMark::default()));
     }
 
     /// Forget what was received and not yet handed to the store; it can be had again from the checkpoint on.
@@ -214,6 +242,13 @@ impl Source {
     /// Everything up to `place` is applied.
     pub(super) fn move_checkpoint(&mut self, (sequence, mark): Place) {
         if sequence > self.checkpoint.sequence {
+            let before = (self.checkpoint.sequence, self.checkpoint.mark);
+            if before.0 > StreamSequence::START {
+                self.earlier.push_back(before);
+            }
+            if self.earlier.len() > EARLIER_PLACES_MAX {
+                self.earlier.pop_front();
+            }
             self.checkpoint.sequence = sequence;
             self.checkpoint.mark = mark;
             self.unsaved = true;

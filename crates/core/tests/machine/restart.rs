@@ -129,6 +129,7 @@ fn rolled_back() -> Node {
     node.deliver_group(2, &group(10, 20));
     assert_eq!(node.take_apply().groups[0].through, position(20));
     node.deliver_group(3, &group(20, 30));
+    node.send(Input::TimerFired(Timer::Observe(peer())));
     let stream = StreamFacts { mark: Some(FrameMark(1)), ..facts(2) };
     node.send(Input::StreamObserved { source: peer(), stream });
     assert_eq!(follows(&node.take())[0].after, StreamSequence(0));
@@ -157,4 +158,56 @@ fn an_apply_that_fails_after_its_stream_was_rolled_back_is_tried_again() {
     assert_eq!(throughs, [position(20), position(30)]);
     node.applied();
     assert_eq!((node.state_of(&peer()), node.checkpoint_of(&peer())), ("following", 3));
+}
+
+#[test]
+fn a_checkpoint_that_moves_while_the_stream_is_looked_at_is_no_other_stream() {
+    let mut node = Node::following();
+    let (first, second) = (group(0, 10), group(10, 20));
+    node.deliver_group(1, &first);
+    node.applied();
+    node.deliver_group(2, &second);
+    node.take();
+    node.send(Input::TimerFired(Timer::Observe(peer())));
+    node.applied();
+    assert_eq!(node.checkpoint_of(&peer()), 2);
+    // The answer is about the checkpoint at which we asked.
+    node.send(Input::StreamObserved {
+        source: peer(),
+        stream: StreamFacts { mark: Some(first[0].mark), ..facts(2) },
+    });
+    assert!(!events(&node.take()).iter().any(|e| matches!(e, Event::StreamRestarted { .. })));
+    assert_eq!(node.state_of(&peer()), "following");
+}
+
+#[test]
+fn a_stream_that_lost_its_end_is_read_again_from_the_checkpoint_before() {
+    let mut node = Node::following();
+    let (first, lost) = (group(0, 10), group(10, 20));
+    for (sequence, messages) in [(1, &first), (2, &lost)] {
+        node.deliver_group(sequence, messages);
+        node.applied();
+    }
+    let epoch = node.epochs[&peer()];
+    node.send(Input::SourceLost { source: peer(), epoch: Some(epoch), error: "killed".to_owned() });
+    node.send(Input::TimerFired(Timer::Observe(peer())));
+    node.take();
+    // Its origin published the same writes again, cut otherwise.
+    let again = group(10, 25);
+    node.send(Input::StreamObserved {
+        source: peer(),
+        stream: StreamFacts { mark: Some(again[0].mark), ..facts(2) },
+    });
+    let effects = node.take();
+    let looks = |e: &Effect| matches!(e, Effect::Observe(look) if look.at == StreamSequence(1));
+    assert!(effects.iter().any(looks) && follows(&effects).is_empty(), "{effects:?}");
+    node.send(Input::StreamObserved {
+        source: peer(),
+        stream: StreamFacts { mark: Some(first[0].mark), ..facts(2) },
+    });
+    assert_eq!(follows(&node.take())[0].after, StreamSequence(1));
+    node.deliver_group(2, &again);
+    let batch = node.take_apply();
+    assert_eq!(batch.groups[0].through, position(25));
+    assert_eq!(batch.checkpoints[&peer()].mark, again[0].mark);
 }

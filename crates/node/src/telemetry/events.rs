@@ -13,7 +13,7 @@ pub(crate) fn log(event: &Event) {
             tracing::error!(%source, reason, "source stopped, others go on");
         }
         Event::StreamRestarted { source, reason } => {
-            tracing::warn!(%source, reason, "not the stream that was consumed, reading it from its start");
+            tracing::warn!(%source, reason, "not the stream that was consumed, reading it again");
         }
         Event::MessageRejected { source, sequence, error } => {
             tracing::warn!(%source, %sequence, error, "message rejected");
