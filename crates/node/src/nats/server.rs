@@ -71,6 +71,15 @@ impl ServerPid {
 }
 
 impl Server {
+    /// What can be said without starting anything: is there a usable nats-server, may it listen there?
+    ///
+    /// # Errors
+    /// When [`start`](Self::start) would fail for one of these reasons.
+    pub fn check(settings: &ServerSettings) -> Result<(), NatsError> {
+        check_listener(settings)?;
+        find_server_binary(settings.binary.as_deref()).map(drop)
+    }
+
     /// Starts the server and waits until JetStream answers. It is restarted whenever it ends, until `cancel` or
     /// [`stop`](Self::stop); what happens is told to `events` as far as there is room.
     ///

@@ -66,6 +66,8 @@ pub async fn run(
     started: impl FnOnce(&Summary),
 ) -> Result<(), ExitError> {
     let _lock = lock(&settings).await?;
+    // Before the database gets triggers that nobody would read.
+    Server::check(&server_settings(&settings))?;
     let store = open_store(&settings)?;
     let (state, schema) = (store.state()?, store.opened_schema());
     // The server ends after us, not with `stop`: what is under way is still to be acknowledged.

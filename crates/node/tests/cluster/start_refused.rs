@@ -86,7 +86,7 @@ fn without_any_nats_server_the_places_where_it_was_looked_for_are_named() -> Res
     for word in ["nats.server_binary", "PATH"] {
         ensure!(log.contains(word), "{word:?} is not in:\n{log}");
     }
-    Ok(())
+    ensure_untouched(&node)
 }
 
 /// A program that says it is that nats-server.
