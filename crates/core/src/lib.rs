@@ -21,6 +21,7 @@ pub mod event;
 pub mod input;
 pub mod limits;
 pub mod model;
+pub mod planted;
 mod publisher;
 pub mod replicator;
 pub mod schema;

@@ -87,7 +87,12 @@ impl Replicator {
         let mut replicator = Self {
             publisher: Publisher::new(options, &state),
             consumer: Consumer::new(settings.cluster.clone(), settings.shards, &state),
-            housekeeping: Housekeeping { saved: state.published.clone(), ..Housekeeping::default() },
+            // What an earlier process left to stamp or trim: the store looks, and commits nothing when there is nothing.
+            housekeeping: Housekeeping {
+                saved: state.published.clone(),
+                backlog: true,
+                ..Housekeeping::default()
+            },
             tables: Vec::new(),
             life: Life::Running,
             counters: Counters::default(),

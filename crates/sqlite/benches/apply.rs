@@ -84,7 +84,9 @@ fn publish(schema: &str, second: bool) -> Vec<ReceivedGroup> {
     let directory = tempfile::tempdir().unwrap();
     let connection = database(directory.path(), schema);
     let mut store = store(directory.path(), 1);
-    store.set_limits(Limits { group_rows: PER_TRANSACTION.unsigned_abs() as usize, ..Limits::default() });
+    store
+        .set_limits(Limits { group_rows: PER_TRANSACTION.unsigned_abs() as usize, ..Limits::default() })
+        .unwrap();
     let mut from = LogPosition::START;
     write(&connection, "first");
     if second {

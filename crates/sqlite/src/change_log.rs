@@ -8,6 +8,7 @@ use harmonylite_core::effect::{PublishedPositions, ReadLog};
 use harmonylite_core::input::LogRead;
 use harmonylite_core::limits::ROW_SIZE_MAX;
 use harmonylite_core::model::{CanonicalKey, Hlc, LogPosition, Origin, RowChange, RowContent, Shard, Value};
+use harmonylite_core::planted::{Bug, is_planted};
 
 use crate::Store;
 use crate::catalog::Table;
@@ -59,10 +60,21 @@ pub(crate) struct Stretch {
 impl Stretch {
     /// The first `limit` log rows above `after`.
     pub(crate) fn read(session: &Session<'_>, after: i64, limit: usize) -> Result<Self, StoreError> {
-        let sql =
-            format!("SELECT id, table_name FROM main.{CHANGE_LOG_GLOBAL} WHERE id > ?1 ORDER BY id LIMIT ?2");
+        Self::select(session, after, i64::MAX, limit)
+    }
+
+    /// The log rows above `after` up to `through`.
+    pub(crate) fn between(session: &Session<'_>, after: i64, through: i64) -> Result<Self, StoreError> {
+        let stretch = Self::select(session, after, through, usize::MAX)?;
+        Ok(Self { through, ..stretch })
+    }
+
+    fn select(session: &Session<'_>, after: i64, through: i64, limit: usize) -> Result<Self, StoreError> {
+        let sql = format!(
+            "SELECT id, table_name FROM main.{CHANGE_LOG_GLOBAL} WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
+        );
         let mut statement = session.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query([after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut rows = statement.query([after, through, i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let mut stretch = Self { after, through: after, log_rows: 0, tables: BTreeSet::new() };
         while let Some(row) = rows.next()? {
             stretch.through = row.get(0)?;
@@ -99,7 +111,8 @@ pub(crate) struct KeyEntries {
 impl KeyEntries {
     /// The clock of our own newest write that is not stamped yet (R2): a `maybe` is one only when the row is gone.
     pub(crate) fn own_clock(&self, present: bool) -> Option<Hlc> {
-        let clock = if present { self.fresh } else { self.fresh.max(self.fresh_maybe) };
+        let certain = present && !is_planted(Bug::MaybeAsTouch);
+        let clock = if certain { self.fresh } else { self.fresh.max(self.fresh_maybe) };
         Hlc::new(clock).filter(|clock| *clock > Hlc::ZERO)
     }
 }
@@ -133,7 +146,7 @@ impl KeyEntries {
         self.last = id;
         match kind {
             log_type::DISPLACED => self.displaced = true,
-            _ if id <= stamped => {}
+            _ if id <= stamped && !is_planted(Bug::ImageUnderOtherVersion) => {}
             log_type::MAYBE => self.fresh_maybe = id,
             _ => self.fresh = id,
         }
@@ -155,6 +168,51 @@ pub(crate) fn each_log_row(
         each(row.get(0)?, kind, values_of(row, 2, table.schema.key.len())?);
     }
     Ok(())
+}
+
+/// The versions under which R3 sends, as things stand, the rows of `table` on `shard` whose newest log rows are in
+/// `stretch`.
+pub(crate) fn to_publish(
+    session: &Session<'_>,
+    table: &Table,
+    stretch: &Stretch,
+    shard: Shard,
+) -> Result<Vec<Version>, StoreError> {
+    let stamped = mark(session.connection, key::STAMPED)?;
+    let floor = |of: Shard| if of == shard { stretch.after } else { i64::MAX };
+    let mut found = Vec::new();
+    let mut rows = session.rows(table);
+    let entries = entries(session, table, stretch, stamped, floor)?;
+    let keys: HashSet<&CanonicalKey> = entries.iter().map(|(key, _, _)| key).collect();
+    let beyond = beyond(session, table, stretch.through, &keys)?;
+    for (canonical, _, entries) in &entries {
+        let beyond = beyond.get(canonical).copied();
+        if let Some(change) = decide(&mut rows, session.own, entries, stretch.after, beyond)?
+            && size_of(&change) <= ROW_SIZE_MAX
+        {
+            found.push(change.version.version);
+        }
+    }
+    Ok(found)
+}
+
+/// Which of `keys` have log rows above `through`.
+fn beyond(
+    session: &Session<'_>,
+    table: &Table,
+    through: i64,
+    keys: &HashSet<&CanonicalKey>,
+) -> Result<HashMap<CanonicalKey, Beyond>, StoreError> {
+    let mut beyond = HashMap::new();
+    each_log_row(session, table, through, i64::MAX, |_, kind, key| {
+        let canonical = CanonicalKey::of(&table.schema, &key);
+        if keys.contains(&canonical) {
+            let found = if kind == log_type::MAYBE { Beyond::Maybe } else { Beyond::Change };
+            let known = beyond.entry(canonical).or_insert(found);
+            *known = (*known).max(found);
+        }
+    })?;
+    Ok(beyond)
 }
 
 /// The version that a write of ours with `clock` has. Its base is what was there before our first write that is not
@@ -257,20 +315,11 @@ impl<'r, 's> ChangeSet<'r, 's> {
         stretch: &Stretch,
         entries: &[(CanonicalKey, Shard, KeyEntries)],
     ) -> Result<HashMap<CanonicalKey, Beyond>, StoreError> {
-        let mut beyond = HashMap::new();
         if self.read.remaining_rows == 0 {
-            return Ok(beyond);
+            return Ok(HashMap::new());
         }
-        let keys: HashSet<&CanonicalKey> = entries.iter().map(|(key, _, _)| key).collect();
-        each_log_row(self.session, table, stretch.through, i64::MAX, |_, kind, key| {
-            let canonical = CanonicalKey::of(&table.schema, &key);
-            if keys.contains(&canonical) {
-                let found = if kind == log_type::MAYBE { Beyond::Maybe } else { Beyond::Change };
-                let known = beyond.entry(canonical).or_insert(found);
-                *known = (*known).max(found);
-            }
-        })?;
-        Ok(beyond)
+        let keys = entries.iter().map(|(key, _, _)| key).collect();
+        beyond(self.session, table, stretch.through, &keys)
     }
 
     fn push(&mut self, table: &Table, shard: Shard, change: &RowChange) -> Result<(), StoreError> {
@@ -344,7 +393,9 @@ fn decide(
     let stored = rows.version(&entries.key)?;
     let fresh =
         entries.own_clock(present).map(|clock| own_version(clock, own, present, stored.as_ref(), floor));
-    let newer = |fresh: &RowVersion| stored.is_none_or(|stored| fresh.version > stored.version);
+    let newer = |fresh: &RowVersion| {
+        stored.is_none_or(|stored| fresh.version > stored.version) || is_planted(Bug::ImageUnderOtherVersion)
+    };
     let published = match fresh.filter(newer) {
         Some(fresh) => Some(fresh),
         // Everything of ours on this key is stamped: the stored version alone decides.

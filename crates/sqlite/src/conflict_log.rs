@@ -2,6 +2,7 @@
 
 use harmonylite_core::conflict::Version;
 use harmonylite_core::model::Value;
+use harmonylite_core::planted::{Bug, is_planted};
 use rusqlite::params;
 
 use crate::catalog::Table;
@@ -41,6 +42,9 @@ pub(crate) struct Loss<'a> {
 
 /// Puts a loss into the conflict log.
 pub(crate) fn log_loss(session: &Session<'_>, now_ms: u64, loss: &Loss<'_>) -> Result<(), StoreError> {
+    if is_planted(Bug::ConflictNotLogged) {
+        return Ok(());
+    }
     let sql = format!(
         "INSERT INTO main.{CONFLICT_LOG}(at_ms, table_name, key, reason, loser_hlc, loser_node, loser_incarnation, \
          winner_hlc, winner_node, winner_incarnation, row) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"

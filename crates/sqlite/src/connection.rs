@@ -29,9 +29,27 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opening is over: from now on the application goes first.
-pub(crate) fn settle(connection: &mut Connection) -> Result<(), StoreError> {
-    Ok(connection.busy_handler(Some(|attempt| wait(attempt, ATTEMPTS)))?)
+/// Opens the database `name` in the memory of this process, shared with every other connection to that name; it is
+/// gone with the last one.
+pub(crate) fn open_in_memory(name: &str) -> Result<Connection, StoreError> {
+    let uri = memory_uri(name);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection =
+        Connection::open_with_flags(&uri, flags).map_err(|error| StoreError::from(error).at(&uri))?;
+    opened(&mut connection).map_err(|error| error.at(&uri))?;
+    Ok(connection)
+}
+
+/// SQLite's own VFS for databases that live in memory and yet have locks; a name with a slash is shared.
+pub(crate) fn memory_uri(name: &str) -> String {
+    format!("file:/{name}?vfs=memdb")
+}
+
+/// Opening is over: from now on the application goes first. Without `patience` a request answers "busy" at once.
+pub(crate) fn settle(connection: &mut Connection, patience: bool) -> Result<(), StoreError> {
+    let handler: fn(i32) -> bool = |attempt| wait(attempt, ATTEMPTS);
+    Ok(connection.busy_handler(patience.then_some(handler))?)
 }
 
 /// SQLite's own handler sleeps for up to 100 ms between two attempts; an application that commits without pause leaves

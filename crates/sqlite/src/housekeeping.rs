@@ -3,6 +3,7 @@
 
 use harmonylite_core::effect::{Housekeep, PublishedPositions};
 use harmonylite_core::input::Housekept;
+use harmonylite_core::planted::{Bug, is_planted};
 use rusqlite::OptionalExtension as _;
 
 use crate::Store;
@@ -73,7 +74,9 @@ fn tend_log(
 /// Deletes at most `limit` log rows that are published on every shard and stamped, oldest first; gives how many.
 pub(crate) fn trim(session: &Session<'_>, limit: usize) -> Result<u64, StoreError> {
     let connection = session.connection;
-    let bound = mark(connection, key::STAMPED)?.min(mark(connection, key::SETTLED)?);
+    let settled = mark(connection, key::SETTLED)?;
+    let settled = if is_planted(Bug::TrimBeforeAck) { i64::MAX } else { settled };
+    let bound = mark(connection, key::STAMPED)?.min(settled);
     let sql = format!(
         "SELECT max(id) FROM (SELECT id FROM main.{CHANGE_LOG_GLOBAL} WHERE id <= ?1 ORDER BY id LIMIT ?2)"
     );
@@ -90,7 +93,9 @@ pub(crate) fn trim(session: &Session<'_>, limit: usize) -> Result<u64, StoreErro
     let sql = format!("DELETE FROM main.{CHANGE_LOG_GLOBAL} WHERE id <= ?1");
     let trimmed = connection.prepare_cached(&sql)?.execute([cut])?;
     // A later id must never be below one that is gone.
-    raise_observed(connection, cut)?;
+    if !is_planted(Bug::TrimmedNotObserved) {
+        raise_observed(connection, cut)?;
+    }
     Ok(trimmed as u64)
 }
 

@@ -1,19 +1,20 @@
 //! Lives of a database (R9): recognising that it is an older copy of itself, and starting a new life.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use harmonylite_core::codec::decode_body;
 use harmonylite_core::conflict::RowVersion;
 use harmonylite_core::effect::{PublishedPositions, ReceivedGroup};
 use harmonylite_core::input::StoreState;
-use harmonylite_core::model::{CanonicalKey, Incarnation, NodeId, Origin, Value};
+use harmonylite_core::model::{CanonicalKey, Hlc, Incarnation, NodeId, Origin, RowChange, Value};
+use harmonylite_core::planted::{Bug, is_planted};
 use rusqlite::params;
 
 use crate::Store;
 use crate::apply::Incoming;
 use crate::catalog::Table;
-use crate::change_log::{Stretch, each_log_row};
+use crate::change_log::{Stretch, each_log_row, to_publish};
 use crate::checkpoint::{Floors, log_end, mark, observed, published, raise_observed, set_position};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::meta::{self, CHANGE_LOG_GLOBAL, PUBLISHED, key};
@@ -30,6 +31,9 @@ impl Store {
         &mut self,
         groups: &[Arc<ReceivedGroup>],
     ) -> Result<Option<String>, StoreError> {
+        if is_planted(Bug::OriginReused) {
+            return Ok(None);
+        }
         let snapshot = self.begin_read()?;
         self.require_schema()?;
         let session = Session::new(self);
@@ -38,19 +42,21 @@ impl Store {
         if let Some(reason) = beyond_the_log(&session, &own)? {
             return Ok(Some(reason));
         }
-        let rows = own_rows(&session, &own, mark(&snapshot, key::STAMPED)?)?;
-        for id in rows.by_id {
+        let rows = own_rows(&session, &own)?;
+        let stamped = mark(&snapshot, key::STAMPED)?;
+        for id in rows.by_id.iter().copied().filter(|id| *id > stamped) {
             if !is_log_row(&session, id)? {
                 return Ok(Some(format!("an own frame has a row at {id} that is not in the change log")));
             }
         }
-        for (name, rows) in rows.by_table {
+        for (name, rows) in &rows.by_table {
             let Some(table) = session.catalog.tables.get(name.as_str()) else { continue };
+            let rows: Vec<_> = rows.iter().filter(|row| row.version.version.hlc.get() > stamped).collect();
             if let Some(reason) = rows_that_differ(&session, table, &rows)? {
                 return Ok(Some(reason));
             }
         }
-        Ok(None)
+        passed_over(&session, &own, &rows)
     }
 
     /// Starts a new life: from now on we write under a new origin. The old one is a dead node whose frames peers and its
@@ -98,26 +104,54 @@ fn is_log_row(session: &Session<'_>, id: i64) -> Result<bool, StoreError> {
     Ok(session.connection.prepare_cached(&sql)?.exists([id])?)
 }
 
-/// Rows of our origin in own frames, with clocks above `stamped`.
+/// A third sign, which the rule does not name: own frames reach beyond a write of ours without bringing it, and nothing
+/// here says why. Then there was a later write of that row, which was to bring it (R3), or a newer one of somebody
+/// else: it is lost, and this one would never be sent.
+fn passed_over(
+    session: &Session<'_>,
+    own: &[&ReceivedGroup],
+    rows: &OwnRows,
+) -> Result<Option<String>, StoreError> {
+    for group in own {
+        let stretch = Stretch::between(session, group.prev.get(), group.through.get())?;
+        for table in stretch.tables(session) {
+            for version in to_publish(session, table, &stretch, group.shard)? {
+                let ours = version.origin == session.own && !version.displaced;
+                if ours && !rows.all.contains(&version.hlc) {
+                    return Ok(Some(format!(
+                        "own frames reach beyond a row of table {:?} at {} and do not have it",
+                        table.schema.name, version.hlc
+                    )));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Rows of our origin in own frames.
 #[derive(Default)]
 struct OwnRows {
     /// Those that can be compared with the log and the row.
     by_table: BTreeMap<String, Vec<Incoming>>,
     /// Those of tables that have changed since: only their ids can be looked for.
     by_id: Vec<i64>,
+    /// The clocks of all of them, whatever became of their tables. No two log rows have the same.
+    all: HashSet<Hlc>,
 }
 
 /// Rows of tables that are not replicated any more are left out: their log is gone, and proves nothing.
-fn own_rows(session: &Session<'_>, own: &[&ReceivedGroup], stamped: i64) -> Result<OwnRows, StoreError> {
+fn own_rows(session: &Session<'_>, own: &[&ReceivedGroup]) -> Result<OwnRows, StoreError> {
     let ours = |version: &RowVersion| {
         let version = version.version;
-        version.origin == session.own && !version.displaced && version.hlc.get() > stamped
+        version.origin == session.own && !version.displaced
     };
     let mut found = OwnRows::default();
     for body in own.iter().flat_map(|group| &group.bodies) {
         let body = decode_body(&body.bytes, body.compressed, body.raw_size)
             .map_err(|error| unreadable(&error.to_string()))?;
         for changes in body.tables {
+            found.all.extend(changes.rows.iter().filter(|row| ours(&row.version)).map(RowChange::hlc));
             let Some(table) = session.catalog.tables.get(&changes.table) else { continue };
             if changes.fingerprint == table.fingerprint {
                 let rows = found.by_table.entry(changes.table.clone()).or_default();
@@ -140,7 +174,7 @@ fn unreadable(reason: &str) -> StoreError {
 fn rows_that_differ(
     session: &Session<'_>,
     table: &Table,
-    rows: &[Incoming],
+    rows: &[&Incoming],
 ) -> Result<Option<String>, StoreError> {
     let Some(oldest) = rows.iter().map(|row| row.version.version.hlc.get()).min() else { return Ok(None) };
     let canonical = |key: &[Value]| CanonicalKey::of(&table.schema, key);

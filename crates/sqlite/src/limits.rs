@@ -13,6 +13,8 @@ pub struct Limits {
     pub body_size: usize,
     /// Log rows that one commit stamps or trims.
     pub housekeeping_rows: usize,
+    /// Wait a tenth of a second for the application's lock before a request answers "busy". Not in virtual time.
+    pub lock_patience: bool,
 }
 
 impl Default for Limits {
@@ -22,6 +24,7 @@ impl Default for Limits {
             group_bytes: limits::GROUP_BYTES_MAX,
             body_size: limits::BODY_SIZE_TARGET,
             housekeeping_rows: limits::HOUSEKEEPING_ROWS,
+            lock_patience: true,
         }
     }
 }

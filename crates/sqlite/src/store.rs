@@ -83,9 +83,25 @@ impl Store {
     ///
     /// The caller holds the [`LockFile`](crate::LockFile) of the database.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, StoreError> {
-        let mut connection = connection::open(path)?;
+        Self::opened(connection::open(path)?, path.to_owned(), options)
+    }
+
+    /// The same for the database `name` in the memory of this process, which an application of the same process has
+    /// made under [`Store::memory_uri`]. For the simulator: everything else is as on a disk.
+    pub fn open_in_memory(name: &str, options: &OpenOptions) -> Result<Self, StoreError> {
+        let connection = connection::open_in_memory(name)?;
+        Self::opened(connection, PathBuf::from(connection::memory_uri(name)), options)
+    }
+
+    /// Under which URI an application finds the database `name` in the memory of this process.
+    #[must_use]
+    pub fn memory_uri(name: &str) -> String {
+        connection::memory_uri(name)
+    }
+
+    fn opened(mut connection: Connection, path: PathBuf, options: &OpenOptions) -> Result<Self, StoreError> {
         let prepared = prepare(&mut connection, options).map_err(|error| error.at(path.display()))?;
-        connection::settle(&mut connection)?;
+        connection::settle(&mut connection, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let identity = prepared.identity;
         Ok(Self {
@@ -96,14 +112,16 @@ impl Store {
             origin_index: identity.index,
             limits: Limits::default(),
             data_version: None,
-            path: path.to_owned(),
+            path,
             opened: prepared.repaired,
         })
     }
 
     /// From now on requests are bounded by `limits`.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: Limits) -> Result<(), StoreError> {
+        connection::settle(&mut self.connection, limits.lock_patience)?;
         self.limits = limits;
+        Ok(())
     }
 
     /// The database file, as given to [`Store::open`].

@@ -7,6 +7,7 @@ use super::cbor::{self, Reader};
 use super::{DecodeError, EncodedBody};
 use crate::limits::{CLUSTER_NAME_MAX, HEADER_SIZE_MAX, PARTS_MAX};
 use crate::model::{FrameMark, LogPosition, Origin, Shard};
+use crate::planted::{Bug, is_planted};
 
 /// The first bytes of every message.
 const MAGIC: [u8; 4] = *b"HLFR";
@@ -218,6 +219,9 @@ fn message(header: &FrameHeader, piece: &[u8]) -> Message {
 
 fn message_id(header: &FrameHeader, checksum: u64) -> String {
     let GroupPlace { origin, shard, prev, through, .. } = &header.place;
+    if is_planted(Bug::MessageIdWithoutPrev) {
+        return format!("{origin}:{shard}:{through}:{}", header.part);
+    }
     format!("{origin}:{shard}:{prev}:{through}:{}:{checksum:016x}", header.part)
 }
 

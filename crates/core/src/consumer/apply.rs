@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::input::{Applied, ApplyFailure, Timestamp};
 use crate::limits::{APPLY_HOLD_IDLE_US, APPLY_HOLD_TARGET_US, APPLY_ROWS_MAX, APPLY_ROWS_MIN};
 use crate::model::{Checkpoint, SourceId};
+use crate::planted::{Bug, is_planted};
 
 /// The applier's turn: one transaction at a time, as large as the lock target allows.
 #[derive(Debug)]
@@ -124,7 +125,8 @@ impl Consumer {
                     taken.push((source.id.clone(), queued));
                 }
             }
-            if taken.len() == before || rows >= self.apply.rows_target {
+            let full = rows >= self.apply.rows_target || is_planted(Bug::GroupsInParts);
+            if taken.len() == before || full {
                 return taken;
             }
         }

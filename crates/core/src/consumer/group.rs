@@ -3,7 +3,7 @@
 use crate::codec::{FrameHeader, GroupPlace};
 use crate::effect::{ReceivedBody, ReceivedGroup};
 use crate::limits::GROUP_RECEIVED_BYTES_MAX;
-use crate::model::{SourceId, StreamSequence};
+use crate::model::{Origin, SourceId, StreamSequence};
 
 /// A group of which not all frames are here yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,6 +56,11 @@ impl OpenGroup {
             });
         }
         self.bytes <= GROUP_RECEIVED_BYTES_MAX
+    }
+
+    /// Whose it is.
+    pub(super) fn origin(&self) -> Origin {
+        self.place.origin
     }
 
     /// The whole group.

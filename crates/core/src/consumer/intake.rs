@@ -6,10 +6,11 @@ use super::Consumer;
 use super::group::OpenGroup;
 use super::source::{Pass, Place, QueuedGroup, State};
 use crate::codec::{DecodeError, FrameHeader, decode_frame};
-use crate::effect::{Effect, Effects};
+use crate::effect::{Effect, Effects, ReceivedBody, ReceivedGroup};
 use crate::event::Event;
 use crate::input::Timestamp;
-use crate::model::{FrameMark, LogPosition, SourceId, StreamSequence};
+use crate::model::{FrameMark, LogPosition, Origin, SourceId, StreamSequence};
+use crate::planted::{Bug, is_planted};
 
 /// What a frame means for its chain (R7).
 enum Standing {
@@ -68,7 +69,7 @@ impl Consumer {
         effects: &mut Effects,
     ) {
         let Some(source) = self.sources.get(id) else { return };
-        let (own, ours) = (source.own, header.place.origin == self.origin);
+        let (own, ours) = (source.own, self.is_ours(header.place.origin));
         if header.place.cluster != self.cluster {
             let error = format!("it belongs to cluster {:?}", header.place.cluster);
             return self.reject(id, place.0, error, effects);
@@ -97,12 +98,16 @@ impl Consumer {
         }
     }
 
+    fn is_ours(&self, origin: Origin) -> bool {
+        origin == self.origin && !is_planted(Bug::OwnFramesApplied)
+    }
+
     fn standing(&self, header: &FrameHeader) -> Standing {
         let chain = (header.place.origin, header.place.shard);
         let have = self.expected.get(&chain).copied().unwrap_or_default();
         if header.place.through <= have {
             Standing::Behind
-        } else if header.place.prev <= have {
+        } else if header.place.prev <= have || is_planted(Bug::PositionOverGap) {
             Standing::Next
         } else {
             Standing::Gap { have }
@@ -139,14 +144,22 @@ impl Consumer {
     }
 
     fn complete(&mut self, id: &SourceId, group: OpenGroup, place: Place) {
+        let own = self.is_ours(group.origin());
         let Some(source) = self.sources.get_mut(id) else { return };
         let group = group.finish(id);
         let chain = (group.origin, group.shard);
         let bytes = group.bodies.iter().map(|body| body.bytes.len()).sum();
         let checkpoint = (source.open.is_empty() && !source.foreign).then_some(place);
-        let own = group.origin == self.origin;
         let through = group.through;
         source.queued_bytes += bytes;
+        if is_planted(Bug::GroupsInParts) && !own && group.bodies.len() > 1 {
+            for (part, bytes) in parts_of(group) {
+                let queued = QueuedGroup { group: Arc::new(part), bytes, life: source.life, checkpoint };
+                source.queue.push_back(queued);
+            }
+            self.expected.insert(chain, through);
+            return;
+        }
         let queued = QueuedGroup { group: Arc::new(group), bytes, life: source.life, checkpoint };
         if own {
             source.inspect.push_back(queued);
@@ -201,9 +214,13 @@ impl Consumer {
         }
     }
 
-    /// The inspection could not be done: the same groups again.
+    /// The inspection could not be done: the same groups again, or not at all when the end is near. The next start
+    /// reads them again.
     pub(crate) fn retry_inspection(&mut self, effects: &mut Effects) {
-        if !self.inspected_groups.is_empty() && !self.stopping {
+        if self.stopping {
+            self.inspecting.clear();
+            self.inspected_groups.clear();
+        } else if !self.inspected_groups.is_empty() {
             effects.push(Effect::InspectOwnFrames(self.inspected_groups.clone()));
         }
     }
@@ -223,6 +240,18 @@ impl Consumer {
         }
         self.pump(now, effects);
     }
+}
+
+/// For [`Bug::GroupsInParts`]: each body of a group as a group of its own.
+fn parts_of(group: ReceivedGroup) -> Vec<(ReceivedGroup, usize)> {
+    let place = |part: usize| LogPosition::new(group.prev.get() + part as i64).unwrap_or_default();
+    let last = group.bodies.len() - 1;
+    let part = |(index, body): (usize, &ReceivedBody)| {
+        let through = if index == last { group.through } else { place(index + 1) };
+        let (prev, bodies) = (place(index), vec![body.clone()]);
+        (ReceivedGroup { prev, through, bodies, ..group.clone() }, body.bytes.len())
+    };
+    group.bodies.iter().enumerate().map(part).collect()
 }
 
 fn gap(header: &FrameHeader, have: LogPosition) -> String {

@@ -3,7 +3,7 @@
 use super::*;
 use harmonylite_core::effect::Follow;
 use harmonylite_core::effect::Timer;
-use harmonylite_core::input::ApplyFailure;
+use harmonylite_core::input::{ApplyFailure, Housekept, StoreRequest};
 
 fn follows(effects: &[Effect]) -> Vec<Follow> {
     effects.iter().filter_map(|e| if let Effect::Follow(f) = e { Some(f.clone()) } else { None }).collect()
@@ -36,6 +36,30 @@ fn the_own_stream_is_read_from_the_checkpoint_and_tells_what_is_published() {
     let read = node.take().into_iter().find_map(|e| if let Effect::ReadLog(r) = e { Some(r) } else { None });
     assert_eq!(read.unwrap().published[&Shard::FIRST], position(30));
     assert_eq!(node.checkpoint_of(&own()), 3);
+}
+
+/// Found by the simulator (seed 190 of its first version): the application held the lock, then SIGTERM came.
+#[test]
+fn an_inspection_that_the_store_refused_does_not_hold_up_the_end() {
+    let mut node = behind();
+    node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+    let (request, error) = (StoreRequest::InspectOwnFrames, "database is locked".to_owned());
+    node.send(Input::StoreFailed { request, busy: true, error });
+    node.send(Input::ShutdownRequested);
+    assert!(!node.take().contains(&Effect::Exit), "the retry is still due");
+    node.send(Input::TimerFired(Timer::RetryStore));
+    assert!(node.take().contains(&Effect::Exit));
+}
+
+/// Found by the simulator: a node that was killed between publishing and trimming kept its log until the next write.
+#[test]
+fn the_first_housekeeping_after_a_start_looks_at_what_was_left() {
+    let mut node = Node::ready();
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    assert!(node.take().iter().any(|effect| matches!(effect, Effect::Housekeep(_))));
+    node.send(Input::Housekept(Housekept::default()));
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    assert!(!node.take().iter().any(|effect| matches!(effect, Effect::Housekeep(_))), "nothing is left");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use harmonylite_core::conflict::{RowVersion, Version};
 use harmonylite_core::model::{Hlc, Value};
+use harmonylite_core::planted::{Bug, is_planted};
 use rusqlite::params;
 
 use super::rows::{Incoming, Tally};
@@ -64,10 +65,11 @@ impl<'s> Displacer<'s> {
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
         rows.delete(key)?;
-        rows.set_version(key, &RowVersion { version: loser.displaced(), tombstone: true, base: loser })?;
+        let version = if is_planted(Bug::WinnersVersionBorrowed) { winner } else { loser.displaced() };
+        rows.set_version(key, &RowVersion { version, tombstone: true, base: loser })?;
         let loss = Loss { table: self.table, key, reason: Reason::Displaced, loser, winner, row };
         log_loss(self.session, self.now_ms, &loss)?;
-        if self.session.publish {
+        if self.session.publish && !is_planted(Bug::LosersNotPublished) {
             self.log_row(key)?;
         }
         tally.conflicts += 1;

@@ -17,6 +17,7 @@ use harmonylite_core::codec::{TableChanges, decode_body};
 use harmonylite_core::effect::{ApplyBatch, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure};
 use harmonylite_core::model::SourceId;
+use harmonylite_core::planted::{Bug, is_planted};
 
 use self::halt::Halt;
 pub(crate) use self::rows::Incoming;
@@ -28,7 +29,7 @@ use crate::checkpoint::{
     count_log_rows, count_rows_applied, mark, position, raise_observed, save_checkpoint, save_published,
     set_position,
 };
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::housekeeping::trim;
 use crate::meta::key;
 use crate::session::Session;
@@ -54,6 +55,9 @@ impl Store {
 
     fn apply_batch(&mut self, batch: &ApplyBatch, now_ms: u64) -> Result<Applied, Halt> {
         self.stamp_backlog(batch)?;
+        if is_planted(Bug::CheckpointApart) {
+            self.save_checkpoints_apart(batch)?;
+        }
         let data_version = self.data_version;
         let transaction = self.begin_write()?;
         let started = Instant::now();
@@ -76,6 +80,17 @@ impl Store {
         applied.application_wrote = data_version != Some(seen);
         self.data_version = Some(seen);
         Ok(applied)
+    }
+
+    /// For [`Bug::CheckpointApart`]: every third time the lock is gone before the rows are written.
+    fn save_checkpoints_apart(&self, batch: &ApplyBatch) -> Result<(), Halt> {
+        let transaction = self.begin_write()?;
+        for (source, checkpoint) in &batch.checkpoints {
+            save_checkpoint(&transaction, source, checkpoint, 0)?;
+        }
+        transaction.commit()?;
+        let interrupted = batch.groups.first().is_some_and(|group| group.through.get() % 3 == 0);
+        if interrupted { Err(StoreError::new(StoreErrorKind::Busy, "planted").into()) } else { Ok(()) }
     }
 
     /// R4: a long unstamped log is stamped in short transactions of their own; the apply stamps the rest.
@@ -102,11 +117,12 @@ impl<'s> Work<'_, 's> {
     fn apply_group(&mut self, group: &ReceivedGroup) -> Result<(), Halt> {
         let origin = self.session.origins.number(group.origin)?;
         let position = position(self.session.connection, origin, group.shard)?;
-        if group.origin == self.session.own || group.through <= position {
+        let own = group.origin == self.session.own && !is_planted(Bug::OwnFramesApplied);
+        if own || group.through <= position {
             self.applied.rows_skipped += group.rows;
             return Ok(());
         }
-        if group.prev > position {
+        if group.prev > position && !is_planted(Bug::PositionOverGap) {
             let reason = format!(
                 "changes of origin {} on shard {} are missing: applied up to {position}, the next group starts at {}",
                 group.origin, group.shard, group.prev
@@ -173,7 +189,9 @@ impl<'s> Work<'_, 's> {
     /// Everything but the rows themselves.
     fn save(&mut self, batch: &ApplyBatch) -> Result<(), StoreError> {
         let connection = self.session.connection;
-        raise_observed(connection, self.applied.newest.get())?;
+        if !is_planted(Bug::ObservedNotRaised) {
+            raise_observed(connection, self.applied.newest.get())?;
+        }
         for (source, checkpoint) in &batch.checkpoints {
             let rows = self.applied.rows_applied.get(source).copied().unwrap_or(0);
             save_checkpoint(connection, source, checkpoint, rows)?;

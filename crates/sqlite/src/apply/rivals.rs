@@ -5,6 +5,7 @@
 //! and the index's own words are evaluated there and here.
 
 use harmonylite_core::model::{UniqueIndex, UniqueIndexKind, Value};
+use harmonylite_core::planted::{Bug, is_planted};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::index_text::{IndexText, table_definition};
@@ -46,6 +47,7 @@ impl<'s> Rivals<'s> {
                     columns: columns.iter().map(|(column, _)| *column).collect(),
                     select: Lazy::new(table_sql::rivals(table, columns)),
                 }),
+                UniqueIndexKind::Text(_) if is_planted(Bug::PlainRivalsOnly) => {}
                 UniqueIndexKind::Text(sql) => {
                     let text = index_text(connection, index, sql.as_deref())?;
                     let search = search(table, &text);

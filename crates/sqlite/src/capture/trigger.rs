@@ -4,6 +4,7 @@
 //! They name key columns alone (and the columns of UNIQUE indexes), so the application's `ALTER TABLE` keeps working.
 
 use harmonylite_core::model::{Collation, TableSchema, UniqueIndexKind};
+use harmonylite_core::planted::{Bug, is_planted};
 
 use crate::catalog::Table;
 use crate::identifier::{change_log, key_column, literal, quote};
@@ -33,7 +34,9 @@ pub(super) fn wanted(table: &Table, clock: &str) -> Vec<Trigger> {
         template.rekey(),
     ];
     for (number, index) in (1..).zip(&table.schema.unique) {
-        if let UniqueIndexKind::Plain(columns) = &index.kind {
+        if let UniqueIndexKind::Plain(columns) = &index.kind
+            && !is_planted(Bug::NoBeforeTriggers)
+        {
             triggers.push(template.before_insert(number, columns));
             triggers.push(template.before_update(number, columns));
         }

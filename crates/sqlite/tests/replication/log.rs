@@ -85,7 +85,7 @@ fn a_stamped_row_is_published_with_its_stored_version() {
 fn the_cut_leaves_a_key_with_later_entries_to_the_next_group() {
     let mut cluster = Cluster::new(2, SCHEMA);
     for node in &mut cluster.nodes {
-        node.store.set_limits(Limits { group_rows: 3, ..Limits::default() });
+        node.store.set_limits(Limits { group_rows: 3, ..Limits::default() }).unwrap();
     }
     cluster.run(
         1,
@@ -103,7 +103,7 @@ fn the_cut_leaves_a_key_with_later_entries_to_the_next_group() {
 #[test]
 fn a_maybe_beyond_the_cut_does_not_take_its_row_along() {
     let mut cluster = Cluster::new(2, UNIQUE);
-    cluster.nodes[0].store.set_limits(Limits { group_rows: 2, ..Limits::default() });
+    cluster.nodes[0].store.set_limits(Limits { group_rows: 2, ..Limits::default() }).unwrap();
     cluster.run(
         1,
         "INSERT INTO t VALUES(1, 'a', 'x'), (2, 'b', 'y'); INSERT OR IGNORE INTO t VALUES(3, 'a', 'z')",
@@ -115,7 +115,7 @@ fn a_maybe_beyond_the_cut_does_not_take_its_row_along() {
 #[test]
 fn bytes_close_a_group_too() {
     let mut node = Node::new(1, SCHEMA);
-    node.store.set_limits(Limits { group_bytes: 5_000, body_size: 1_500, ..Limits::default() });
+    node.store.set_limits(Limits { group_bytes: 5_000, body_size: 1_500, ..Limits::default() }).unwrap();
     node.run("INSERT INTO t VALUES(1, zeroblob(2000)), (2, zeroblob(2000)), (3, zeroblob(2000)), (4, zeroblob(9000))");
     let rows = node.publish();
     assert_eq!(rows.len(), 4);
@@ -170,7 +170,7 @@ fn housekeeping_with_nothing_to_do_commits_nothing() {
 #[test]
 fn housekeeping_goes_step_by_step() {
     let mut cluster = Cluster::new(2, SCHEMA);
-    cluster.nodes[0].store.set_limits(Limits { housekeeping_rows: 2, ..Limits::default() });
+    cluster.nodes[0].store.set_limits(Limits { housekeeping_rows: 2, ..Limits::default() }).unwrap();
     cluster.run(1, "INSERT INTO t VALUES(1, 'a'), (2, 'b'); UPDATE t SET v = 'c' WHERE id = 1");
     assert_eq!(cluster.nodes[0].housekeep().stamped, 2);
     // The first entry of row 1 is stamped, its image is already that of the second one.
@@ -186,7 +186,7 @@ fn housekeeping_goes_step_by_step() {
 #[test]
 fn an_apply_stamps_a_long_log_before_it_compares() {
     let mut cluster = Cluster::new(2, SCHEMA);
-    cluster.nodes[1].store.set_limits(Limits { housekeeping_rows: 2, ..Limits::default() });
+    cluster.nodes[1].store.set_limits(Limits { housekeeping_rows: 2, ..Limits::default() }).unwrap();
     cluster.run(1, "INSERT INTO t VALUES(7, 'older')");
     cluster.publish(1);
     cluster.run(2, "INSERT INTO t VALUES(1, ''), (2, ''), (3, ''), (4, ''), (5, ''), (6, ''), (7, 'newer')");
