@@ -1,0 +1,562 @@
+//! The world: nodes, streams, one queue of happenings in virtual time.
+//!
+//! It carries out what the cores ask for, as the runtime of the product does, with delays. What the outside does to it
+//! stands in `faults.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use harmonylite_core::effect::{Effect, Publish};
+use harmonylite_core::event::Event as CoreEvent;
+use harmonylite_core::input::{Input, StreamFacts, Timestamp};
+use harmonylite_core::limits::OBSERVE_INTERVAL_MS;
+use harmonylite_core::model::{Incarnation, NodeId, Shard, SourceId, StreamSequence};
+
+use crate::checkers;
+use crate::database::Database;
+use crate::history::History;
+use crate::journal::Journal;
+use crate::node::{CLUSTER, Following, Node, Request, options};
+use crate::plan::{Mode, Plan};
+use crate::random::Random;
+use crate::stream::{Refusal, Stream};
+use crate::{Failure, Medium};
+
+/// Virtual time begins here: any time after 1970 would do, as long as clocks can be hours behind.
+const BEGIN_MS: u64 = 10_000_000;
+/// How long the healed world has to come to rest: several times the longest pause of the product.
+const CALM_MS: u64 = 90_000;
+/// How often it is looked at meanwhile.
+const LOOK_MS: u64 = 250;
+/// Happenings of one run: more, and something goes round in circles.
+const HAPPENINGS_MAX: u64 = 400_000;
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// The act of that number in the plan.
+    Act(usize),
+    /// The application commits the transaction that it has open.
+    Commit(usize),
+    /// A node's process starts.
+    Start(usize),
+    /// The store of a node works off a request.
+    Work(usize, u64),
+    /// An input reaches a node's core.
+    Input(usize, u64, Input),
+    /// A timer of a node's core is due.
+    Timer(usize, u64),
+    /// A group reaches its stream. `answered`: its acknowledgement finds the way back.
+    Arrive { node: usize, life: u64, publish: Publish, answered: bool },
+    /// A followed source delivers its next message.
+    Deliver(usize, u64, SourceId),
+    /// A server is back.
+    Back(usize),
+    /// No more faults.
+    Heal,
+}
+
+/// A stream, where it is, and what became of it.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) stream: Stream,
+    pub(crate) shard: Shard,
+    /// Whose server it is on; `None` in shared mode.
+    pub(crate) owner: Option<usize>,
+    pub(crate) id: SourceId,
+}
+
+/// A world.
+pub(crate) struct World<'r> {
+    pub(crate) plan: &'r Plan,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) streams: Vec<Placed>,
+    pub(crate) journal: Journal,
+    pub(crate) history: &'r mut History,
+    queue: BTreeMap<(u64, u64), Happening>,
+    pub(crate) now: u64,
+    ticket: u64,
+    pub(crate) random: Random,
+    /// Pairs of nodes that do not reach one another; in shared mode (n, n): a node that does not reach the streams.
+    pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Servers that are away, by owner; in shared mode 0 is the only one.
+    pub(crate) away: BTreeSet<usize>,
+    pub(crate) healed: bool,
+    /// A stream lost messages that somebody may still have needed: at this stage nodes stop there, and say so.
+    pub(crate) lost_messages: bool,
+    /// What was sent under each message id (R6): one content only.
+    sent: BTreeMap<String, u64>,
+}
+
+impl<'r> World<'r> {
+    /// The whole life of a world: start, storm, calm, judgement.
+    pub(crate) fn run(plan: &'r Plan, medium: Medium, history: &'r mut History) -> Result<(), Failure> {
+        let folder = match medium {
+            Medium::Memory => None,
+            Medium::Files => Some(tempfile::tempdir()?),
+        };
+        let path = folder.as_ref().map_or(Path::new(""), |folder| folder.path());
+        let mut world = Self::new(plan, medium, path, history)?;
+        world.begin();
+        world.storm()?;
+        world.calm()?;
+        checkers::judge(&mut world)?;
+        if world.replays() {
+            world.replay()?;
+            world.calm()?;
+            checkers::judge(&mut world)?;
+        }
+        Ok(())
+    }
+
+    fn new(plan: &'r Plan, medium: Medium, folder: &Path, history: &'r mut History) -> Result<Self, Failure> {
+        let mut world = Self {
+            plan,
+            nodes: Vec::new(),
+            streams: Vec::new(),
+            journal: Journal::default(),
+            history,
+            queue: BTreeMap::new(),
+            now: BEGIN_MS,
+            ticket: 0,
+            random: Random::new(plan.seed.rotate_left(32) ^ 0x51),
+            cut: BTreeSet::new(),
+            away: BTreeSet::new(),
+            healed: false,
+            lost_messages: false,
+            sent: BTreeMap::new(),
+        };
+        let number =
+            |number: usize| NodeId::new(number as u64 + 1).ok_or_else(|| Failure::new("simulator: node id"));
+        for index in 0..plan.nodes {
+            let id = number(index)?;
+            let incarnation = Incarnation::from_random(index as u64 + 1);
+            let database = Database::fresh(medium, folder, &options(id, incarnation, plan.profile.shards))?;
+            world.nodes.push(Node::new(id, database));
+        }
+        let owners: Vec<Option<usize>> = match plan.profile.mode {
+            Mode::Mesh => (0..plan.nodes).map(Some).collect(),
+            Mode::Shared => vec![None],
+        };
+        for owner in owners {
+            for shard in (1..=plan.profile.shards).filter_map(Shard::new) {
+                let id = owner.map_or_else(String::new, |owner| format!("{}/", owner + 1));
+                let id = SourceId(format!("{id}changes-{shard}"));
+                world.streams.push(Placed { stream: Stream::new(format!("{id}.0")), shard, owner, id });
+            }
+        }
+        world.history.note(world.now, || plan.to_string());
+        Ok(world)
+    }
+
+    fn begin(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.schedule(0, Happening::Start(node));
+        }
+        let mut at = 20;
+        for (index, planned) in self.plan.acts.iter().enumerate() {
+            at += planned.after_ms;
+            self.schedule(at, Happening::Act(index));
+        }
+        self.schedule(at + 1, Happening::Heal);
+    }
+
+    fn storm(&mut self) -> Result<(), Failure> {
+        while !self.healed {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Until the world is at rest, or time is up: then the judges will say why it is not.
+    fn calm(&mut self) -> Result<(), Failure> {
+        if self.lost_messages {
+            // A stream that lost its end is noticed by the next look at it, or by the one after.
+            self.rest_ms(3 * OBSERVE_INTERVAL_MS)?;
+        }
+        let end = self.now + CALM_MS;
+        let mut look = self.now + LOOK_MS;
+        while self.now < end {
+            self.step()?;
+            if self.now >= look {
+                look = self.now + LOOK_MS;
+                if checkers::at_rest(self).is_ok() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets so much virtual time pass.
+    pub(crate) fn rest_ms(&mut self, ms: u64) -> Result<(), Failure> {
+        let end = self.now + ms;
+        while self.now < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Failure> {
+        let Some(((at, _), happening)) = self.queue.pop_first() else {
+            return Err(Failure::new("simulator: nothing will ever happen again"));
+        };
+        if self.ticket > HAPPENINGS_MAX {
+            return Err(Failure::new("liveness: the nodes are busy for ever"));
+        }
+        self.now = at;
+        self.happen(happening)
+    }
+
+    pub(crate) fn schedule(&mut self, after_ms: u64, happening: Happening) {
+        self.ticket += 1;
+        self.queue.insert((self.now + after_ms, self.ticket), happening);
+    }
+
+    fn delay(&mut self) -> u64 {
+        self.random.below(self.plan.profile.delay_ms + 1)
+    }
+
+    /// What the wall clock of a node shows.
+    pub(crate) fn clock(&self, node: usize) -> u64 {
+        let tick = self.plan.profile.tick_ms;
+        (self.now / tick * tick).saturating_add_signed(self.nodes[node].clock_off_ms)
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Failure> {
+        match happening {
+            Happening::Act(index) => self.act(index),
+            Happening::Commit(node) => self.commit(node),
+            Happening::Start(node) => self.start(node),
+            Happening::Work(node, life) => self.work(node, life),
+            Happening::Input(node, life, input) if self.lives(node, life) => self.input(node, input),
+            Happening::Timer(node, life) if self.lives(node, life) => self.timers(node),
+            Happening::Input(..) | Happening::Timer(..) => Ok(()),
+            Happening::Arrive { node, life, publish, answered } => self.arrive(node, life, publish, answered),
+            Happening::Deliver(node, life, id) => {
+                self.deliver(node, life, &id);
+                Ok(())
+            }
+            Happening::Back(owner) => {
+                self.away.remove(&owner);
+                Ok(())
+            }
+            Happening::Heal => self.heal(),
+        }
+    }
+
+    fn lives(&self, node: usize, life: u64) -> bool {
+        self.nodes[node].process.is_some() && self.nodes[node].life == life
+    }
+
+    pub(crate) fn start(&mut self, node: usize) -> Result<(), Failure> {
+        if self.nodes[node].process.is_some() {
+            return Ok(());
+        }
+        if self.nodes[node].open.is_some() {
+            // Opening waits for the application's lock.
+            self.schedule(5, Happening::Start(node));
+            return Ok(());
+        }
+        let own = |placed: &&Placed| placed.owner.is_none_or(|owner| owner == node);
+        let own_sources = self.streams.iter().filter(own).map(|it| (it.shard, it.id.clone())).collect();
+        let effects = self.nodes[node].start(&self.plan.profile, own_sources, &mut self.random)?;
+        self.history.note(self.now, || format!("node {} starts", node + 1));
+        self.perform(node, effects)?;
+        let peers: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|it| it.owner.is_some_and(|owner| owner != node))
+            .map(|it| Input::SourceAdded { source: it.id.clone(), shard: it.shard })
+            .collect();
+        for added in peers {
+            self.input(node, added)?;
+        }
+        self.tell(node, Input::LogChanged);
+        Ok(())
+    }
+
+    /// An input that reaches the node's core after a moment, if its process still lives.
+    pub(crate) fn tell(&mut self, node: usize, input: Input) {
+        let (after, life) = (self.random.below(3), self.nodes[node].life);
+        self.schedule(after, Happening::Input(node, life, input));
+    }
+
+    pub(crate) fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
+        let now = Timestamp(self.now);
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let mut effects = Vec::new();
+        process.replicator.handle(now, input, &mut effects);
+        self.perform(node, effects)
+    }
+
+    fn timers(&mut self, node: usize) -> Result<(), Failure> {
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let due: Vec<_> =
+            process.timers.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| timer.clone()).collect();
+        for timer in due {
+            if let Some(process) = &mut self.nodes[node].process {
+                process.timers.remove(&timer);
+            }
+            self.input(node, Input::TimerFired(timer))?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, node: usize, effects: Vec<Effect>) -> Result<(), Failure> {
+        for effect in effects {
+            match effect {
+                Effect::ReadLog(request) => self.ask_store(node, Request::ReadLog(request)),
+                Effect::Apply(batch) => self.ask_store(node, Request::Apply(batch)),
+                Effect::InspectOwnFrames(groups) => self.ask_store(node, Request::Inspect(groups)),
+                Effect::MintIncarnation => self.ask_store(node, Request::Mint),
+                Effect::Housekeep(request) => self.ask_store(node, Request::Housekeep(request)),
+                Effect::ReadSchema => self.ask_store(node, Request::ReadSchema),
+                Effect::Publish(publish) => self.publish(node, publish)?,
+                Effect::Observe(look) => self.observe(node, look.source, look.at),
+                Effect::Follow(follow) => {
+                    let next = follow.after.next().0;
+                    let following =
+                        Following { epoch: follow.epoch, next, credit: follow.credit, pumping: false };
+                    self.with_following(node, |all| drop(all.insert(follow.source.clone(), following)));
+                    self.pump(node, &follow.source);
+                }
+                Effect::Credit { source, messages } => {
+                    self.with_following(node, |all| {
+                        all.entry(source.clone()).and_modify(|following| following.credit += messages);
+                    });
+                    self.pump(node, &source);
+                }
+                Effect::Unfollow { source } => self.with_following(node, |all| drop(all.remove(&source))),
+                Effect::SetTimer { timer, after_ms } => {
+                    let (at, life) = (self.now + after_ms, self.nodes[node].life);
+                    if let Some(process) = &mut self.nodes[node].process {
+                        process.timers.insert(timer, at);
+                    }
+                    self.schedule(after_ms, Happening::Timer(node, life));
+                }
+                Effect::Emit(event) => self.emitted(node, &event),
+                Effect::Exit => self.nodes[node].end(),
+            }
+        }
+        Ok(())
+    }
+
+    fn emitted(&mut self, node: usize, event: &CoreEvent) {
+        match event {
+            CoreEvent::IncarnationMinted { .. } => self.history.counts.note("new incarnations"),
+            CoreEvent::SourceStopped { .. } => self.history.counts.note("stopped sources"),
+            CoreEvent::StreamRestarted { .. } => self.history.counts.note("streams read again"),
+            CoreEvent::GroupClosedEarly { .. } => self.history.counts.note("groups closed early"),
+            CoreEvent::ConflictsLogged { .. } => self.history.counts.note("conflicts logged"),
+            _ => {}
+        }
+        self.history.note(self.now, || format!("node {}: {event:?}", node + 1));
+    }
+
+    fn with_following(&mut self, node: usize, change: impl FnOnce(&mut BTreeMap<SourceId, Following>)) {
+        if let Some(process) = &mut self.nodes[node].process {
+            change(&mut process.following);
+        }
+    }
+
+    fn ask_store(&mut self, node: usize, request: Request) {
+        let most = if self.plan.profile.slow == Some(node) { 120 } else { 6 };
+        let (after, life) = (self.random.below(most), self.nodes[node].life);
+        if let Some(process) = &mut self.nodes[node].process {
+            process.requests.push_back(request);
+            self.schedule(after, Happening::Work(node, life));
+        }
+    }
+
+    fn work(&mut self, node: usize, life: u64) -> Result<(), Failure> {
+        if !self.lives(node, life) {
+            return Ok(());
+        }
+        let now_ms = self.clock(node);
+        let request = self.nodes[node].process.as_mut().and_then(|process| process.requests.pop_front());
+        let Some(request) = request else { return Ok(()) };
+        let Some(input) = self.nodes[node].carry_out(request, now_ms, &mut self.random) else {
+            return Ok(());
+        };
+        self.history.note(self.now, || format!("node {} store: {}", node + 1, brief(&input)));
+        checkers::after_store(self, node, &input)?;
+        self.tell(node, input);
+        Ok(())
+    }
+
+    fn publish(&mut self, node: usize, publish: Publish) -> Result<(), Failure> {
+        for message in &publish.messages {
+            let content = *self.sent.entry(message.id.clone()).or_insert(message.mark.0);
+            if content != message.mark.0 {
+                let text = format!("R6: node {}: two messages have the id {}", node + 1, message.id);
+                return Err(Failure::new(text));
+            }
+        }
+        let unknown = !self.healed && self.random.chance(self.plan.profile.unknown_percent);
+        let (after, life) = (self.delay(), self.nodes[node].life);
+        let shard = publish.shard;
+        if !unknown {
+            self.schedule(after, Happening::Arrive { node, life, publish, answered: true });
+            return Ok(());
+        }
+        self.history.counts.note("unknown outcomes");
+        // Nobody answers: never sent, or stored all the same, perhaps much later.
+        if self.random.chance(70) {
+            let late = if self.random.chance(50) { after } else { self.random.below(3000) };
+            self.schedule(late, Happening::Arrive { node, life, publish, answered: false });
+        }
+        let failed = Input::PublishFailed { shard, error: "nobody answers".to_owned() };
+        self.schedule(after + 1, Happening::Input(node, life, failed));
+        Ok(())
+    }
+
+    /// The stream that a node publishes a shard to.
+    fn own_stream(&self, node: usize, shard: Shard) -> Option<usize> {
+        let own = |it: &Placed| it.shard == shard && it.owner.is_none_or(|owner| owner == node);
+        self.streams.iter().position(own)
+    }
+
+    fn arrive(&mut self, node: usize, life: u64, publish: Publish, answered: bool) -> Result<(), Failure> {
+        let Publish { shard, expected_last, messages } = publish;
+        let Some(index) = self.own_stream(node, shard) else { return Ok(()) };
+        // A group that is late may find its server without the process that sent it, but not a server that is away.
+        let owner = self.streams[index].owner;
+        if self.away.contains(&owner.unwrap_or(0)) || self.cut.contains(&(node, node)) {
+            if answered {
+                let error = "no server".to_owned();
+                self.schedule(5, Happening::Input(node, life, Input::PublishFailed { shard, error }));
+            }
+            return Ok(());
+        }
+        checkers::published(self, node, &messages)?;
+        let now = self.now;
+        let stored = self.streams[index].stream.publish(now, expected_last.map(|last| last.0), messages);
+        self.history.note(now, || format!("node {} stream: {stored:?}", node + 1));
+        if answered {
+            let answer = match stored {
+                Ok(last) => Input::Published { shard, last: StreamSequence(last) },
+                Err(refusal) => Input::PublishFailed { shard, error: refused(refusal) },
+            };
+            let after = self.delay();
+            self.schedule(after, Happening::Input(node, life, answer));
+        }
+        let id = self.streams[index].id.clone();
+        for follower in 0..self.nodes.len() {
+            self.pump(follower, &id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn placed(&self, id: &SourceId) -> Option<&Placed> {
+        self.streams.iter().find(|placed| placed.id == *id)
+    }
+
+    fn reaches(&self, node: usize, placed: &Placed) -> bool {
+        match placed.owner {
+            // A server dies with its sidecar.
+            Some(owner) => {
+                self.nodes[owner].process.is_some()
+                    && !self.away.contains(&owner)
+                    && !self.cut.contains(&(node.min(owner), node.max(owner)))
+            }
+            None => !self.away.contains(&0) && !self.cut.contains(&(node, node)),
+        }
+    }
+
+    fn observe(&mut self, node: usize, id: SourceId, at: StreamSequence) {
+        let reached = self.placed(&id).filter(|placed| self.reaches(node, placed));
+        let answer = match reached {
+            Some(placed) => Input::StreamObserved { stream: self.facts(placed, at), source: id },
+            None => Input::SourceLost { source: id, epoch: None, error: "out of reach".to_owned() },
+        };
+        let (after, life) = (self.delay(), self.nodes[node].life);
+        self.schedule(after, Happening::Input(node, life, answer));
+    }
+
+    fn facts(&self, placed: &Placed, at: StreamSequence) -> StreamFacts {
+        let stream = &placed.stream;
+        StreamFacts {
+            stream_id: stream.id().to_owned(),
+            node: placed.owner.map(|owner| self.nodes[owner].id),
+            cluster: CLUSTER.to_owned(),
+            shard: placed.shard,
+            shards: self.plan.profile.shards,
+            first: StreamSequence(stream.first()),
+            last: StreamSequence(stream.last()),
+            mark: stream.message(at.0).map(|message| message.mark),
+            baseline: None,
+        }
+    }
+
+    fn pump(&mut self, node: usize, id: &SourceId) {
+        let (after, life) = (self.delay(), self.nodes[node].life);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(following) = process.following.get_mut(id) else { return };
+        if !std::mem::replace(&mut following.pumping, true) {
+            self.schedule(after, Happening::Deliver(node, life, id.clone()));
+        }
+    }
+
+    fn deliver(&mut self, node: usize, life: u64, id: &SourceId) {
+        if !self.lives(node, life) {
+            return;
+        }
+        let Some(placed) = self.streams.iter().find(|placed| placed.id == *id) else { return };
+        let reached = self.reaches(node, placed);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(following) = process.following.get_mut(id) else { return };
+        following.pumping = false;
+        if !reached {
+            return self.lose_source(node, id);
+        }
+        if following.credit == 0 {
+            return;
+        }
+        let Some((sequence, message)) = placed.stream.next(following.next) else { return };
+        let (epoch, bytes) = (following.epoch, message.bytes.clone());
+        following.next = sequence + 1;
+        following.credit -= 1;
+        following.pumping = true;
+        // In order: one message at a time is under way.
+        let input = Input::Delivered { source: id.clone(), epoch, sequence: StreamSequence(sequence), bytes };
+        self.schedule(0, Happening::Input(node, life, input));
+        let pause = self.random.below(2);
+        self.schedule(pause, Happening::Deliver(node, life, id.clone()));
+    }
+
+    /// A node's connection to a stream breaks.
+    pub(crate) fn lose_source(&mut self, node: usize, id: &SourceId) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(following) = process.following.remove(id) else { return };
+        let epoch = Some(following.epoch);
+        self.tell(
+            node,
+            Input::SourceLost { source: id.clone(), epoch, error: "the connection broke".to_owned() },
+        );
+    }
+
+    /// Everybody's connections to the streams of a server (in shared mode: to all) break.
+    pub(crate) fn lose_server(&mut self, owner: Option<usize>) {
+        let ids: Vec<_> =
+            self.streams.iter().filter(|it| it.owner == owner).map(|it| it.id.clone()).collect();
+        for id in ids {
+            for node in 0..self.nodes.len() {
+                self.lose_source(node, &id);
+            }
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> String {
+    format!("refused: {refusal:?}")
+}
+
+fn brief(input: &Input) -> String {
+    match input {
+        Input::LogRead(read) => format!("log read through {}, {} rows", read.through, read.log_rows),
+        Input::IncarnationMinted(state) => format!("new incarnation {}", state.origin),
+        other => format!("{other:?}"),
+    }
+}
