@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) shards: u16,
     pub(crate) compress: bool,
     pub(crate) message_size_max: usize,
+    /// Nobody else writes to our streams (mesh mode): a publish names the last sequence that it expects.
+    pub(crate) guarded: bool,
     /// `publish = false`: own streams are still checked, nothing is read or sent.
     pub(crate) enabled: bool,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Publisher {
     /// All own streams were read to their end at least once since we have this origin.
     checked: bool,
     positions: PublishedPositions,
-    /// The last sequence of each own stream: nobody else writes there.
+    /// The last sequence of each own stream, where nobody else writes.
     last: BTreeMap<Shard, StreamSequence>,
     pending_rows: u64,
     backoff: Backoff,
@@ -98,6 +100,14 @@ impl Publisher {
 
     pub(crate) fn positions(&self) -> &PublishedPositions {
         &self.positions
+    }
+
+    /// So far our own chain was found in our streams: it is published, whoever did not hear the acknowledgement.
+    pub(crate) fn raise(&mut self, found: &BTreeMap<Shard, LogPosition>) {
+        for (shard, through) in found {
+            let position = self.positions.by_shard.entry(*shard).or_default();
+            *position = (*position).max(*through);
+        }
     }
 
     /// The own streams were read to their end: the database is no older copy of itself (R9), it may be written.
@@ -174,7 +184,7 @@ impl Publisher {
                 encode_group(&self.place(shard, set.through), bodies, self.options.message_size_max);
             let mark = messages.last().map_or_else(FrameMark::default, |message| message.mark);
             set.waiting.insert(shard, mark);
-            let expected_last = self.last.get(&shard).copied();
+            let expected_last = self.last.get(&shard).copied().filter(|_| self.options.guarded);
             effects.push(Effect::Publish(Publish { shard, expected_last, messages }));
         }
         self.state = State::Publishing(set);

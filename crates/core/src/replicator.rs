@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Kind};
 use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
 use crate::event::Event;
 use crate::input::{Housekept, Input, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp};
@@ -30,6 +30,8 @@ pub struct Settings {
     pub housekeeping_interval_ms: u64,
     /// Our own streams, by shard; one for each of `shards`.
     pub own_sources: BTreeMap<Shard, SourceId>,
+    /// Shared mode: all nodes publish to those streams, and read them.
+    pub shared: bool,
 }
 
 /// A node. See the crate's documentation for how to drive it.
@@ -83,6 +85,7 @@ impl Replicator {
             compress: settings.compress,
             message_size_max: settings.message_size_max,
             enabled: settings.publish,
+            guarded: !settings.shared,
         };
         let mut replicator = Self {
             publisher: Publisher::new(options, &state),
@@ -102,7 +105,8 @@ impl Replicator {
         };
         replicator.note_schema(schema, effects);
         for (shard, id) in replicator.settings.own_sources.clone() {
-            replicator.consumer.add(id, shard, true, effects);
+            let kind = if replicator.settings.shared { Kind::Shared } else { Kind::Own };
+            replicator.consumer.add(id, shard, kind, effects);
         }
         replicator.set_housekeeping_timer(effects);
         replicator
@@ -120,7 +124,9 @@ impl Replicator {
         if self.publisher.is_checked() {
             self.consumer.open_gate(effects);
         }
+        self.publisher.raise(self.consumer.own_through());
         self.consumer.set_published(self.publisher.positions().clone());
+        self.consumer.pump(effects);
         self.housekeep(effects);
         self.end_if_done(effects);
     }
@@ -133,7 +139,7 @@ impl Replicator {
             Input::SchemaRead(schema) => {
                 self.note_schema(schema, effects);
                 self.publisher.on_schema_read(effects);
-                self.consumer.on_schema(now, effects);
+                self.consumer.on_schema(effects);
             }
             Input::Published { shard, last } => {
                 if let Some(it) = self.publisher.on_published(shard, last, &mut self.counters, effects) {
@@ -145,7 +151,7 @@ impl Replicator {
                 self.publisher.on_publish_failed(shard, &error, effects);
             }
             Input::SourceAdded { source, shard } if self.settings.replicate => {
-                self.consumer.add(source, shard, false, effects);
+                self.consumer.add(source, shard, Kind::Peer, effects);
             }
             Input::SourceAdded { .. } => {}
             Input::StreamObserved { source, stream } => self.consumer.on_observed(&source, &stream, effects),
@@ -153,7 +159,7 @@ impl Replicator {
                 self.consumer.on_lost(&source, epoch, &error, effects)
             }
             Input::Delivered { source, epoch, sequence, bytes } => {
-                self.consumer.on_delivered(now, &source, epoch, sequence, &bytes, effects);
+                self.consumer.on_delivered(&source, epoch, sequence, &bytes, effects);
             }
             Input::Applied(applied) => {
                 self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
@@ -161,8 +167,8 @@ impl Replicator {
                     self.publisher.on_log_changed(effects);
                 }
             }
-            Input::ApplyFailed(failure) => self.consumer.on_apply_failed(now, &failure, effects),
-            Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(now, effects),
+            Input::ApplyFailed(failure) => self.consumer.on_apply_failed(&failure, effects),
+            Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(effects),
             Input::OwnFramesInspected { older_copy: Some(reason) } => {
                 effects.push(Effect::Emit(Event::OlderCopyFound { reason }));
                 effects.push(Effect::MintIncarnation);
@@ -172,12 +178,12 @@ impl Replicator {
             Input::StoreFailed { request, busy, error } => {
                 self.on_store_failed(request, busy, error, effects)
             }
-            Input::TimerFired(timer) => self.on_timer(now, timer, effects),
+            Input::TimerFired(timer) => self.on_timer(timer, effects),
             Input::ShutdownRequested => self.shut_down(effects),
         }
     }
 
-    fn on_timer(&mut self, now: Timestamp, timer: Timer, effects: &mut Effects) {
+    fn on_timer(&mut self, timer: Timer, effects: &mut Effects) {
         match timer {
             Timer::Housekeeping => {
                 self.housekeeping.due = true;
@@ -185,7 +191,7 @@ impl Replicator {
             }
             Timer::Observe(source) => self.consumer.on_observe_timer(&source, effects),
             Timer::RetryRead => self.publisher.on_retry_read(effects),
-            Timer::RetryApply => self.consumer.on_apply_timer(now, effects),
+            Timer::RetryApply => self.consumer.on_apply_timer(),
             Timer::RetryPublish => {
                 for shard in self.publisher.on_retry_publish() {
                     self.consumer.recheck(shard, effects);

@@ -102,7 +102,7 @@ impl World<'_> {
             return Ok(self.journal.writers_of(row, image));
         }
         let tombstone = checkers::tombstone(self.nodes[node].app(), row)?;
-        Ok(tombstone.and_then(|(clock, by)| self.journal.with_version(row, clock, by)).into_iter().collect())
+        Ok(tombstone.map(|(clock, by)| self.journal.with_version(row, clock, by)).unwrap_or_default())
     }
 
     fn kill(&mut self, node: usize, down_ms: u64) -> bool {

@@ -42,10 +42,11 @@ impl Journal {
         self.of_row(row).filter(|(_, entry)| it(entry)).map(|(index, _)| index).collect()
     }
 
-    /// The write with that clock, by that node.
-    pub(crate) fn with_version(&self, row: &RowKey, clock: i64, node: u64) -> Option<usize> {
+    /// The writes with that clock, by that node: after an older copy was put back, the id of a lost write may be given
+    /// to another one.
+    pub(crate) fn with_version(&self, row: &RowKey, clock: i64, node: u64) -> Vec<usize> {
         let it = |entry: &Entry| (entry.write.clock, entry.write.node) == (clock, node);
-        self.of_row(row).find(|(_, entry)| it(entry)).map(|(index, _)| index)
+        self.of_row(row).filter(|(_, entry)| it(entry)).map(|(index, _)| index).collect()
     }
 
     pub(crate) fn entry(&self, index: usize) -> Option<&Entry> {

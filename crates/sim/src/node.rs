@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::Failure;
 use crate::application::{CLOCK, Transaction};
 use crate::database::{Database, Image};
-use crate::plan::Profile;
+use crate::plan::{Mode, Profile};
 use crate::random::Random;
 
 pub(crate) const CLUSTER: &str = "sim";
@@ -140,6 +140,7 @@ impl Node {
             message_size_max: 4096,
             housekeeping_interval_ms: profile.housekeeping_ms,
             own_sources,
+            shared: profile.mode == Mode::Shared,
         };
         let mut effects = Effects::new();
         let (state, schema) = (store.state()?, store.opened_schema());

@@ -152,7 +152,7 @@ impl Plan {
 
 fn profile(random: &mut Random, nodes: usize) -> Profile {
     Profile {
-        mode: if random.chance(60) || true { Mode::Mesh } else { Mode::Shared },
+        mode: if random.chance(60) { Mode::Mesh } else { Mode::Shared },
         shards: random.pick(&[1, 1, 1, 1, 2, 3]),
         delay_ms: random.pick(&[1, 5, 20, 60]),
         unknown_percent: random.pick(&[0, 5, 20, 50]),

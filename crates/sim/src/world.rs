@@ -421,9 +421,10 @@ impl<'r> World<'r> {
     fn arrive(&mut self, node: usize, life: u64, publish: Publish, answered: bool) -> Result<(), Failure> {
         let Publish { shard, expected_last, messages } = publish;
         let Some(index) = self.own_stream(node, shard) else { return Ok(()) };
-        // A group that is late may find its server without the process that sent it, but not a server that is away.
+        // In mesh mode the server dies with the process, and what was on its way with both.
         let owner = self.streams[index].owner;
-        if self.away.contains(&owner.unwrap_or(0)) || self.cut.contains(&(node, node)) {
+        let gone = owner.is_some() && !self.lives(node, life);
+        if gone || self.away.contains(&owner.unwrap_or(0)) || self.cut.contains(&(node, node)) {
             if answered {
                 let error = "no server".to_owned();
                 self.schedule(5, Happening::Input(node, life, Input::PublishFailed { shard, error }));

@@ -81,7 +81,10 @@ impl Consumer {
     }
 
     /// Starts the next transaction, if it is our turn and there is something.
-    pub(super) fn pump(&mut self, _now: Timestamp, effects: &mut Effects) {
+    ///
+    /// Once after every input, when the positions to save with it are known: a checkpoint of an own stream must never be
+    /// saved without the published position that it implies (R9 begins a new life from both).
+    pub(crate) fn pump(&mut self, effects: &mut Effects) {
         self.inspect_own(effects);
         // Inspection first: an apply stamps our log, and would hide what the inspection looks for (R9).
         let blocked = !self.inspecting.is_empty() || self.stopping;
@@ -165,12 +168,11 @@ impl Consumer {
             // As long a pause as the hold: the application's median write time is then unchanged.
             self.pause(applied.held_us.div_ceil(1000), effects);
         }
-        self.pump(now, effects);
         saved_positions
     }
 
     /// The transaction was rolled back: nothing is lost, the groups wait again.
-    pub(crate) fn on_apply_failed(&mut self, now: Timestamp, failure: &ApplyFailure, effects: &mut Effects) {
+    pub(crate) fn on_apply_failed(&mut self, failure: &ApplyFailure, effects: &mut Effects) {
         self.requeue();
         match failure {
             ApplyFailure::Busy => {
@@ -191,15 +193,13 @@ impl Consumer {
                 self.pause(wait, effects);
             }
         }
-        self.pump(now, effects);
     }
 
     /// The pause is over.
-    pub(crate) fn on_apply_timer(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(crate) fn on_apply_timer(&mut self) {
         if self.apply.turn == Turn::Paused {
             self.apply.turn = Turn::Ours;
         }
-        self.pump(now, effects);
     }
 
     fn pause(&mut self, after_ms: u64, effects: &mut Effects) {
@@ -235,11 +235,11 @@ fn at(checkpoint: &Checkpoint, (sequence, mark): Place) -> Checkpoint {
 }
 
 fn settle(source: &mut Source, queued: &QueuedGroup, now: Timestamp, applied: &Applied) {
-    source.in_flight -= 1;
     source.queued_bytes -= queued.bytes;
     source.last_stop = None;
     source.lag_ms = Some(now.0.saturating_sub(applied.newest.millis()));
     if let Some(place) = queued.checkpoint.filter(|_| source.life == queued.life) {
         source.move_checkpoint(place);
     }
+    source.done();
 }

@@ -8,7 +8,6 @@ use super::source::{Pass, Place, QueuedGroup, State};
 use crate::codec::{DecodeError, FrameHeader, decode_frame};
 use crate::effect::{Effect, Effects, ReceivedBody, ReceivedGroup};
 use crate::event::Event;
-use crate::input::Timestamp;
 use crate::model::{FrameMark, LogPosition, Origin, SourceId, StreamSequence};
 use crate::planted::{Bug, is_planted};
 
@@ -26,7 +25,6 @@ impl Consumer {
     /// One message of a followed source.
     pub(crate) fn on_delivered(
         &mut self,
-        now: Timestamp,
         id: &SourceId,
         epoch: u64,
         sequence: StreamSequence,
@@ -47,7 +45,6 @@ impl Consumer {
             Err(error) => self.reject(id, sequence, error.to_string(), effects),
         }
         self.return_credit(id, effects);
-        self.pump(now, effects);
     }
 
     pub(super) fn return_credit(&mut self, id: &SourceId, effects: &mut Effects) {
@@ -69,7 +66,7 @@ impl Consumer {
         effects: &mut Effects,
     ) {
         let Some(source) = self.sources.get(id) else { return };
-        let (own, ours) = (source.own, self.is_ours(header.place.origin));
+        let (own, ours) = (source.is_ours(), self.is_ours(header.place.origin));
         if header.place.cluster != self.cluster {
             let error = format!("it belongs to cluster {:?}", header.place.cluster);
             return self.reject(id, place.0, error, effects);
@@ -80,6 +77,10 @@ impl Consumer {
         }
         if ours && !(own && source.pass == Pass::Inspect) {
             // Only our own *current* origin is a reason to skip a frame (R9).
+            if header.is_last() && own {
+                let through = self.own_through.entry(header.place.shard).or_default();
+                *through = header.place.through.max(*through);
+            }
             return self.pass(id, place);
         }
         if ours {
@@ -226,11 +227,11 @@ impl Consumer {
     }
 
     /// Own frames fit the database: they are what we published.
-    pub(crate) fn on_inspected(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(crate) fn on_inspected(&mut self, effects: &mut Effects) {
         for (id, place) in std::mem::take(&mut self.inspecting) {
             if let Some(source) = self.sources.get_mut(&id) {
-                source.in_flight -= 1;
                 source.move_checkpoint(place);
+                source.done();
             }
             self.return_credit(&id, effects);
         }
@@ -238,7 +239,6 @@ impl Consumer {
             let through = self.own_through.entry(group.shard).or_default();
             *through = group.through.max(*through);
         }
-        self.pump(now, effects);
     }
 }
 

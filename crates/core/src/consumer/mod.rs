@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::apply::ApplyQueue;
+pub(crate) use self::source::Kind;
 use self::source::{Pass, Place, Source, State};
 use crate::effect::{Effect, Effects, Follow, Observe, ReceivedGroup, Timer};
 use crate::event::Event;
-use crate::input::{StoreState, StreamFacts, Timestamp};
+use crate::input::{StoreState, StreamFacts};
 use crate::limits::{OBSERVE_INTERVAL_MS, SOURCE_WINDOW_MESSAGES};
 use crate::model::{Checkpoint, LogPosition, Origin, Shard, SourceId, StreamSequence};
 use crate::status::{Counters, SourceStatus};
@@ -80,13 +81,13 @@ impl Consumer {
     }
 
     /// Begins with a source. Own ones are looked at at once, peers' ones when the own ones are checked.
-    pub(crate) fn add(&mut self, id: SourceId, shard: Shard, own: bool, effects: &mut Effects) {
+    pub(crate) fn add(&mut self, id: SourceId, shard: Shard, kind: Kind, effects: &mut Effects) {
         if self.sources.contains_key(&id) {
             return;
         }
         let checkpoint = self.checkpoints.get(&id).cloned().unwrap_or_default();
-        self.sources.insert(id.clone(), Source::new(id.clone(), shard, own, checkpoint));
-        if own || !self.gated {
+        self.sources.insert(id.clone(), Source::new(id.clone(), shard, kind, checkpoint));
+        if kind != Kind::Peer || !self.gated {
             self.observe(&id, effects);
         }
     }
@@ -94,7 +95,8 @@ impl Consumer {
     /// The own streams are checked: peers may be followed.
     pub(crate) fn open_gate(&mut self, effects: &mut Effects) {
         if std::mem::replace(&mut self.gated, false) {
-            let peers: Vec<_> = self.sources.values().filter(|s| !s.own).map(|s| s.id.clone()).collect();
+            let peers: Vec<_> =
+                self.sources.values().filter(|s| !s.is_ours()).map(|s| s.id.clone()).collect();
             for id in peers {
                 self.observe(&id, effects);
             }
@@ -103,10 +105,16 @@ impl Consumer {
 
     /// Looks at the own stream of `shard` again: what it holds is in doubt.
     pub(crate) fn recheck(&mut self, shard: Shard, effects: &mut Effects) {
-        let own = self.sources.values_mut().find(|source| source.own && source.shard == shard);
+        let own = self.sources.values_mut().find(|source| source.is_ours() && source.shard == shard);
         if let Some(source) = own {
-            source.state = State::Connecting;
-            source.begin_pass(Pass::Inspect);
+            source.checking = true;
+            if source.kind == Kind::Own {
+                source.state = State::Connecting;
+                source.begin_pass(Pass::Inspect);
+            } else {
+                // It is being followed, and only has to be followed to the end that the look will tell.
+                source.last = StreamSequence(u64::MAX);
+            }
             let id = source.id.clone();
             self.observe(&id, effects);
         }
@@ -115,7 +123,8 @@ impl Consumer {
     /// We appended to an own stream: its checkpoint follows, to be saved when something else is.
     pub(crate) fn appended(&mut self, shard: Shard, through: LogPosition, place: Place) {
         self.own_through.insert(shard, through);
-        if let Some(source) = self.sources.values_mut().find(|source| source.own && source.shard == shard) {
+        let own = |source: &&mut Source| source.kind == Kind::Own && source.shard == shard;
+        if let Some(source) = self.sources.values_mut().find(own) {
             source.received = place.0;
             source.last = place.0;
             source.pass(place);
@@ -130,11 +139,15 @@ impl Consumer {
         self.own_through.clear();
         self.inspecting.clear();
         self.inspected_groups.clear();
-        let own: Vec<_> =
-            self.sources.values().filter(|s| s.own).map(|s| (s.id.clone(), s.shard, s.epoch)).collect();
-        for (id, shard, epoch) in own {
+        let own: Vec<_> = self
+            .sources
+            .values()
+            .filter(|source| source.is_ours())
+            .map(|source| (source.id.clone(), source.shard, source.kind, source.epoch))
+            .collect();
+        for (id, shard, kind, epoch) in own {
             let checkpoint = self.checkpoints.get(&id).cloned().unwrap_or_default();
-            let source = Source { epoch, ..Source::new(id.clone(), shard, true, checkpoint) };
+            let source = Source { epoch, ..Source::new(id.clone(), shard, kind, checkpoint) };
             self.sources.insert(id.clone(), source);
             effects.push(Effect::Unfollow { source: id.clone() });
             self.observe(&id, effects);
@@ -209,14 +222,13 @@ impl Consumer {
     }
 
     /// Our schema changed: sources that waited for that are looked at again.
-    pub(crate) fn on_schema(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(crate) fn on_schema(&mut self, effects: &mut Effects) {
         let waits = |source: &&Source| matches!(source.state, State::Stopped { schema: true, .. });
         let waiting: Vec<_> = self.sources.values().filter(waits).map(|source| source.id.clone()).collect();
         for id in waiting {
             self.observe(&id, effects);
         }
         self.apply.resume();
-        self.pump(now, effects);
     }
 
     /// No more deliveries, no new applies.
@@ -235,13 +247,18 @@ impl Consumer {
         let unread = |source: &Source| {
             source.state != State::Checked && source.pass == Pass::Inspect && !source.pass_is_over()
         };
-        let all_inspected = !self.sources.values().any(|source| source.own && unread(source));
+        let all_inspected = !self.sources.values().any(|source| source.is_ours() && unread(source));
         let mut checked = Vec::new();
         let mut again = Vec::new();
-        for source in self.sources.values_mut().filter(|source| source.own && source.pass_is_over()) {
+        let over = |source: &&mut Source| source.is_ours() && source.checking && source.pass_is_over();
+        for source in self.sources.values_mut().filter(over) {
             if !source.foreign || source.pass == Pass::Apply {
-                source.state = State::Checked;
-                effects.push(Effect::Unfollow { source: source.id.clone() });
+                source.checking = false;
+                source.pass = Pass::Apply;
+                if source.kind == Kind::Own {
+                    source.state = State::Checked;
+                    effects.push(Effect::Unfollow { source: source.id.clone() });
+                }
                 let through = self.own_through.get(&source.shard).copied();
                 checked.push(OwnStream { shard: source.shard, through, last: source.last });
             } else if all_inspected {
@@ -271,6 +288,11 @@ impl Consumer {
         }
     }
 
+    /// How far our own chain was found in our own streams, per shard.
+    pub(crate) fn own_through(&self) -> &BTreeMap<Shard, LogPosition> {
+        &self.own_through
+    }
+
     pub(crate) fn positions(&self) -> &BTreeMap<(Origin, Shard), LogPosition> {
         &self.positions
     }
@@ -294,7 +316,7 @@ impl Consumer {
         source.state = State::Following;
         let after = source.resume_after();
         let (source_id, epoch) = (id.clone(), source.epoch);
-        if !(source.own && source.received >= source.last) {
+        if !(source.kind == Kind::Own && source.received >= source.last) {
             if source.last_stop.is_none() {
                 effects.push(Effect::Emit(Event::SourceFollowed { source: id.clone(), from: after.next() }));
             }
@@ -353,7 +375,7 @@ impl Consumer {
     /// Rows that were there before the first start are not sent by themselves: say so when nodes began differently.
     fn compare_baseline(&mut self, id: &SourceId, stream: &StreamFacts, effects: &mut Effects) {
         let (Some(source), Some(theirs)) = (self.sources.get_mut(id), &stream.baseline) else { return };
-        if source.own || std::mem::replace(&mut source.compared, true) {
+        if source.is_ours() || std::mem::replace(&mut source.compared, true) {
             return;
         }
         let tables: std::collections::BTreeSet<_> = self.baseline.keys().chain(theirs.keys()).collect();

@@ -39,6 +39,17 @@ pub(super) enum Pass {
     Apply,
 }
 
+/// Whose stream it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Ours alone: followed only to its end, to learn what we published (R6, R9).
+    Own,
+    /// Everybody's (shared mode): read like an own one first, then followed like a peer's.
+    Shared,
+    /// A peer's.
+    Peer,
+}
+
 /// A complete group on its way into the database.
 #[derive(Clone, Debug)]
 pub(super) struct QueuedGroup {
@@ -59,10 +70,11 @@ pub(super) type Place = (StreamSequence, FrameMark);
 pub(super) struct Source {
     pub(super) id: SourceId,
     pub(super) shard: Shard,
-    /// One of our own streams: followed only to its end, to learn what we published (R6, R9).
-    pub(super) own: bool,
+    pub(super) kind: Kind,
+    /// Of a shared stream: it is to be read to the end that it had at the last look, to learn what we published (R6).
+    pub(super) checking: bool,
     pub(super) state: State,
-    /// For own streams.
+    /// For streams that we publish to.
     pub(super) pass: Pass,
     /// This pass met frames that the other one has to apply: the checkpoint stays.
     pub(super) foreign: bool,
@@ -94,6 +106,8 @@ pub(super) struct Source {
     pub(super) inspect: VecDeque<QueuedGroup>,
     /// Groups of it that the store is working on.
     pub(super) in_flight: u32,
+    /// A message that needs nothing more, which came while the groups before it were under way.
+    pub(super) passed: Option<Place>,
     /// Bytes of complete groups in memory.
     pub(super) queued_bytes: usize,
     /// Credit kept back while too much is queued.
@@ -107,11 +121,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(id: SourceId, shard: Shard, own: bool, checkpoint: Checkpoint) -> Self {
+    pub(super) fn new(id: SourceId, shard: Shard, kind: Kind, checkpoint: Checkpoint) -> Self {
         Self {
             id,
             shard,
-            own,
+            kind,
+            checking: true,
             state: State::Connecting,
             pass: Pass::Inspect,
             foreign: false,
@@ -129,6 +144,7 @@ impl Source {
             queue: VecDeque::new(),
             inspect: VecDeque::new(),
             in_flight: 0,
+            passed: None,
             queued_bytes: 0,
             owed: 0,
             backoff: Backoff::default(),
@@ -136,6 +152,11 @@ impl Source {
             compared: false,
             lag_ms: None,
         }
+    }
+
+    /// Do we publish to it?
+    pub(super) fn is_ours(&self) -> bool {
+        self.kind != Kind::Peer
     }
 
     /// Why the stream is not the one that was consumed up to the checkpoint; `None` when it is.
@@ -196,6 +217,7 @@ impl Source {
         let dropped: usize =
             self.queue.drain(..).chain(self.inspect.drain(..)).map(|group| group.bytes).sum();
         self.queued_bytes -= dropped;
+        self.passed = None;
         self.open.clear();
     }
 
@@ -236,6 +258,19 @@ impl Source {
             last.life = self.life;
         } else if self.in_flight == 0 && self.inspect.is_empty() {
             self.move_checkpoint(place);
+        } else {
+            self.passed = Some(place);
+        }
+    }
+
+    /// A group is done with: what was passed while the last one was under way counts now.
+    pub(super) fn done(&mut self) {
+        self.in_flight -= 1;
+        if self.is_drained()
+            && self.open.is_empty()
+            && let Some(place) = self.passed.take()
+        {
+            self.move_checkpoint(place);
         }
     }
 
@@ -260,9 +295,13 @@ impl Source {
         self.last_stop.as_deref() == Some(reason)
     }
 
-    /// An own stream that is received to its end, with nothing left to do for the store.
+    /// A stream that we publish to is received to the end that it had when it was last looked at, with nothing left to
+    /// do for the store.
     pub(super) fn pass_is_over(&self) -> bool {
-        self.state == State::Following && self.received >= self.last && self.is_drained()
+        let read = self.state == State::Following && self.received >= self.last;
+        // What others wrote to a shared stream after that pass goes on being applied: nothing waits for it.
+        let only_looked = self.kind == Kind::Shared && self.pass == Pass::Apply && !self.foreign;
+        read && (self.is_drained() || only_looked)
     }
 
     /// Read it again from the checkpoint.

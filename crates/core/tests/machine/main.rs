@@ -45,6 +45,7 @@ impl Node {
             message_size_max: 4096,
             housekeeping_interval_ms: 5000,
             own_sources: BTreeMap::from([(Shard::FIRST, own())]),
+            shared: false,
         };
         change(&mut settings);
         let mut effects = Effects::new();
@@ -220,14 +221,18 @@ fn body(origin: Origin, hlc: i64, size: usize) -> EncodedBody {
 
 /// A group of `node`, of one row; several messages when `size` is above 4096.
 fn group_of(node: u64, prev: i64, through: i64, size: usize) -> Vec<Message> {
+    group_from(origin(node), prev, through, size)
+}
+
+fn group_from(origin: Origin, prev: i64, through: i64, size: usize) -> Vec<Message> {
     let place = GroupPlace {
         cluster: "test".to_owned(),
-        origin: origin(node),
+        origin,
         shard: Shard::FIRST,
         prev: position(prev),
         through: position(through),
     };
-    encode_group(&place, vec![body(origin(node), through, size)], 4096)
+    encode_group(&place, vec![body(origin, through, size)], 4096)
 }
 
 fn group(prev: i64, through: i64) -> Vec<Message> {

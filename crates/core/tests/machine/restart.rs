@@ -51,6 +51,22 @@ fn an_inspection_that_the_store_refused_does_not_hold_up_the_end() {
     assert!(node.take().contains(&Effect::Exit));
 }
 
+/// Found by the simulator (seed 3503 of its first version): the checkpoint of an own stream was saved by an apply before
+/// the published position that it implied. A power loss then began a new life that missed the frames between the two.
+#[test]
+fn what_own_frames_tell_is_saved_together_with_their_checkpoint() {
+    let mut node = behind();
+    node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+    // A frame of an older life of ours: the own stream is read once more, to apply it.
+    let older = group_from(Origin::from_raw(1, 3).unwrap(), 0, 5, 1);
+    node.deliver(&own(), 3, &older[0].bytes);
+    node.send(Input::OwnFramesInspected { older_copy: None });
+    node.deliver(&own(), 3, &older[0].bytes);
+    let batch = node.take_apply();
+    assert_eq!(batch.checkpoints[&own()].sequence, StreamSequence(3));
+    assert_eq!(batch.published.by_shard[&Shard::FIRST], position(20));
+}
+
 /// Found by the simulator: a node that was killed between publishing and trimming kept its log until the next write.
 #[test]
 fn the_first_housekeeping_after_a_start_looks_at_what_was_left() {

@@ -239,6 +239,7 @@ fn core_settings(settings: &Settings, own: &OwnStreams) -> CoreSettings {
         message_size_max: MESSAGE_SIZE_MAX,
         housekeeping_interval_ms: u64::try_from(settings.cleanup_interval.as_millis()).unwrap_or(u64::MAX),
         own_sources: own.sources(),
+        shared: false,
     }
 }
 
