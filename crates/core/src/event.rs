@@ -94,6 +94,8 @@ pub enum Event {
     SchemaRead {
         /// Replicated tables.
         replicated: usize,
+        /// (table, what an operator should know although it is replicated).
+        notes: Vec<(String, String)>,
         /// (table, reason).
         refused: Vec<(String, String)>,
         /// Triggers that had to be mended.

@@ -212,8 +212,13 @@ impl Replicator {
     fn note_schema(&mut self, schema: SchemaRead, effects: &mut Effects) {
         let replicated = schema.tables.iter().filter(|table| table.refused.is_none()).count();
         let refused = |table: &TableReport| table.refused.clone().map(|reason| (table.name.clone(), reason));
+        let notes = |table: &TableReport| {
+            let name = table.name.clone();
+            table.notes.clone().into_iter().map(move |note| (name.clone(), note))
+        };
         effects.push(Effect::Emit(Event::SchemaRead {
             replicated,
+            notes: schema.tables.iter().flat_map(notes).collect(),
             refused: schema.tables.iter().filter_map(refused).collect(),
             repaired: schema.repaired,
             uncaptured: schema.uncaptured,

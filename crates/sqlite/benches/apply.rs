@@ -23,6 +23,13 @@ const INDEXED: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, amount 
                        CREATE INDEX t_name ON t(name); CREATE INDEX t_amount ON t(amount)";
 const UNIQUE: &str =
     "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount INTEGER UNIQUE, note TEXT)";
+/// The triggers of SQLite's documentation: the reference runs them, an apply its mirrored ones.
+const FULL_TEXT: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, amount INTEGER, note TEXT);
+    CREATE VIRTUAL TABLE f USING fts5(name, note, content='t', content_rowid='id');
+    CREATE TRIGGER t_ai AFTER INSERT ON t BEGIN INSERT INTO f(rowid, name, note) VALUES(new.id, new.name, new.note); END;
+    CREATE TRIGGER t_au AFTER UPDATE ON t BEGIN
+      INSERT INTO f(f, rowid, name, note) VALUES('delete', old.id, old.name, old.note);
+      INSERT INTO f(rowid, name, note) VALUES(new.id, new.name, new.note); END;";
 const UPSERT: &str = "INSERT INTO t VALUES(?1, 'name ' || ((?1 * 7919) % 1000003), (?1 * 104729) % 1299709, ?2) \
                       ON CONFLICT(id) DO UPDATE SET name = excluded.name, amount = excluded.amount, note = excluded.note";
 
@@ -31,7 +38,12 @@ fn main() {
         "apply: time of apply / bare upserts, {PER_TRANSACTION} rows per transaction, medians of {} pairs",
         measure::REPETITIONS
     );
-    for (name, schema) in [("bare table", BARE), ("two indexes", INDEXED), ("two unique indexes", UNIQUE)] {
+    for (name, schema) in [
+        ("bare table", BARE),
+        ("two indexes", INDEXED),
+        ("two unique indexes", UNIQUE),
+        ("full-text index", FULL_TEXT),
+    ] {
         let groups = [publish(schema, false), publish(schema, true)];
         let found = measure::compare(ROWS, || upserts(schema), || applies(schema, &groups));
         measure::print(name, ["insert", "update"], found);

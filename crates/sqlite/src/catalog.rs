@@ -8,6 +8,7 @@ use harmonylite_core::model::TableSchema;
 use harmonylite_core::schema::TableFingerprint;
 
 use crate::identifier::{change_log, quote, row_version};
+use crate::mirror::Mirrors;
 
 /// A replicated table.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ impl Table {
     }
 }
 
+/// No version of the schema: SQLite's own have 32 bits.
+pub(crate) const UNREAD: i64 = i64::MIN;
+
 /// All tables at one version of the schema.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
@@ -47,4 +51,6 @@ pub(crate) struct Catalog {
     pub(crate) tables: BTreeMap<String, Arc<Table>>,
     /// Every table of the application, replicated or not.
     pub(crate) reports: Vec<TableReport>,
+    /// The TEMP triggers that follow the application's, for tables that have any.
+    pub(crate) mirrors: Mirrors,
 }

@@ -94,6 +94,8 @@ fn kind_of(error: &rusqlite::ffi::Error) -> StoreErrorKind {
     match error.code {
         // The shared memory of a WAL cannot grow: in practice that is a full disk, and SQLite has no better name for it.
         _ if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => StoreErrorKind::Full,
+        // What a virtual table keeps makes no sense to it; the file itself may be well.
+        _ if error.extended_code == rusqlite::ffi::SQLITE_CORRUPT_VTAB => StoreErrorKind::Sqlite,
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreErrorKind::Busy,
         ErrorCode::DiskFull => StoreErrorKind::Full,
         ErrorCode::NotADatabase => StoreErrorKind::NotADatabase,

@@ -312,7 +312,7 @@ fn statements(schema: &TableSchema) -> [String; 3] {
 }
 
 /// Why SQLite cannot prepare `sql`; `None` when it can. Trouble with the file is an error, not a reason.
-fn why_not(connection: &Connection, sql: &str) -> Result<Option<String>, StoreError> {
+pub(crate) fn why_not(connection: &Connection, sql: &str) -> Result<Option<String>, StoreError> {
     match connection.prepare(sql) {
         Ok(_) => Ok(None),
         Err(error) => {
@@ -327,7 +327,7 @@ fn why_not(connection: &Connection, sql: &str) -> Result<Option<String>, StoreEr
 }
 
 /// All rows of a pragma.
-fn rows<T>(
+pub(crate) fn rows<T>(
     connection: &Connection,
     sql: &str,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
@@ -338,7 +338,7 @@ fn rows<T>(
 }
 
 /// A name. One that is not UTF-8 fits nothing afterwards, so its table is refused.
-fn text(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+pub(crate) fn text(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
     Ok(match row.get_ref(index)? {
         ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),

@@ -21,6 +21,7 @@ mod introspect;
 mod limits;
 mod lock;
 mod meta;
+mod mirror;
 mod origin;
 mod row_version;
 pub mod sample;

@@ -8,12 +8,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::baseline;
 use crate::capture::{self, Repaired, Survey};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, UNREAD};
 use crate::connection;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::identifier::quote;
 use crate::limits::Limits;
 use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
+use crate::mirror;
 
 /// An SQL expression for the wall clock, in milliseconds since the Unix epoch.
 ///
@@ -72,6 +73,8 @@ pub struct Store {
     pub(crate) limits: Limits,
     /// `PRAGMA data_version` as the last apply saw it.
     pub(crate) data_version: Option<i64>,
+    /// Tables whose mirrored triggers failed.
+    pub(crate) failed_mirrors: mirror::Failed,
     path: PathBuf,
     /// Of the repair that opening did.
     opened: Repaired,
@@ -100,7 +103,9 @@ impl Store {
     }
 
     fn opened(mut connection: Connection, path: PathBuf, options: &OpenOptions) -> Result<Self, StoreError> {
-        let prepared = prepare(&mut connection, options).map_err(|error| error.at(path.display()))?;
+        let mut prepared = prepare(&mut connection, options).map_err(|error| error.at(path.display()))?;
+        mirror::follow(&mut connection, &mut prepared.catalog, &mirror::Failed::default())
+            .map_err(|error| error.at(path.display()))?;
         connection::settle(&mut connection, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let identity = prepared.identity;
@@ -112,6 +117,7 @@ impl Store {
             origin_index: identity.index,
             limits: Limits::default(),
             data_version: None,
+            failed_mirrors: mirror::Failed::default(),
             path,
             opened: prepared.repaired,
         })
@@ -138,7 +144,11 @@ impl Store {
 
     /// Reads the schema again, and mends triggers and tables of ours that do not fit it. Writes only then.
     pub fn read_schema(&mut self) -> Result<SchemaRead, StoreError> {
-        let (catalog, repaired) = mend(&mut self.connection, &self.options)?;
+        // Should this fail half way, nothing is applied until it was done again.
+        self.catalog.schema_version = UNREAD;
+        let (mut catalog, repaired) = mend(&mut self.connection, &self.options)?;
+        self.failed_mirrors.forget_before(catalog.schema_version);
+        mirror::follow(&mut self.connection, &mut catalog, &self.failed_mirrors)?;
         self.catalog = catalog;
         Ok(schema_read(&self.catalog, &repaired))
     }
@@ -158,7 +168,11 @@ impl Store {
 /// What would be replicated and what would be refused. Reads only.
 pub fn plan(path: &Path) -> Result<SchemaRead, StoreError> {
     let mut connection = connection::open_read_only(path)?;
-    let catalog = read_plan(&mut connection).map_err(|error| error.at(path.display()))?;
+    let planned = read_plan(&mut connection).and_then(|mut catalog| {
+        mirror::follow(&mut connection, &mut catalog, &mirror::Failed::default())?;
+        Ok(catalog)
+    });
+    let catalog = planned.map_err(|error| error.at(path.display()))?;
     Ok(schema_read(&catalog, &Repaired::default()))
 }
 
@@ -236,15 +250,19 @@ fn prepare_in(
     Ok(prepared)
 }
 
+/// The mirrored triggers go first: those of the old schema would be in the way of statements that fit the new one.
 fn mend(connection: &mut Connection, options: &OpenOptions) -> Result<(Catalog, Repaired), StoreError> {
     let reading = connection.transaction()?;
+    mirror::clear(&reading)?;
     let survey = Survey::read(&reading, &options.clock.0)?;
     survey.own.check(&reading)?;
     if survey.is_right() {
+        reading.commit()?;
         return Ok((survey.catalog, Repaired::default()));
     }
     drop(reading);
     let writing = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    mirror::clear(&writing)?;
     let survey = Survey::read(&writing, &options.clock.0)?;
     survey.own.check(&writing)?;
     let repaired = capture::repair(&writing, &survey)?;

@@ -37,8 +37,11 @@ pub(crate) fn log(event: &Event) {
         Event::BaselineDiffers { source, tables } => {
             tracing::warn!(%source, ?tables, "rows from before the first start differ, they are not sent by themselves");
         }
-        Event::SchemaRead { replicated, refused, repaired, uncaptured, dropped } => {
+        Event::SchemaRead { replicated, notes, refused, repaired, uncaptured, dropped } => {
             log_schema(*replicated, refused, *repaired, uncaptured);
+            for (table, note) in notes {
+                tracing::info!(table, note, "table replicated, with a note");
+            }
             for table in dropped {
                 tracing::warn!(table, "table dropped, what was still to be sent of it is gone with it");
             }

@@ -1,4 +1,4 @@
-//! Applications of other kinds: the sqlite3 shell, Python, a rollback journal, an untrusted schema.
+//! Applications of other kinds: the sqlite3 shell, Python, a rollback journal, an untrusted schema, full-text search.
 
 use std::process::Command;
 use std::time::Duration;
@@ -61,6 +61,34 @@ fn an_application_that_does_not_trust_its_schema_is_captured() -> Result<()> {
     }
     cluster.wait_equal(&["t"], DEADLINE)?;
     Ok(())
+}
+
+#[test]
+fn a_full_text_index_finds_what_other_nodes_wrote() -> Result<()> {
+    let schema = "CREATE TABLE note(id INTEGER PRIMARY KEY, text TEXT);
+        CREATE VIRTUAL TABLE found USING fts5(text, content='note', content_rowid='id');
+        CREATE TRIGGER note_ai AFTER INSERT ON note BEGIN
+          INSERT INTO found(rowid, text) VALUES(new.id, new.text); END;
+        CREATE TRIGGER note_ad AFTER DELETE ON note BEGIN
+          INSERT INTO found(found, rowid, text) VALUES('delete', old.id, old.text); END;
+        CREATE TRIGGER note_au AFTER UPDATE ON note BEGIN
+          INSERT INTO found(found, rowid, text) VALUES('delete', old.id, old.text);
+          INSERT INTO found(rowid, text) VALUES(new.id, new.text); END;";
+    let cluster = following(2, schema)?;
+    cluster.nodes[0].execute("INSERT INTO note VALUES(1, 'first words'), (2, 'other words'), (3, 'gone')")?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM found WHERE found MATCH 'words'", 2)?;
+    cluster.nodes[1]
+        .execute("UPDATE note SET text = 'changed' WHERE id = 2; DELETE FROM note WHERE id = 3")?;
+    for node in &cluster.nodes {
+        wait_number(node, "SELECT count(*) FROM note WHERE text = 'changed' OR id = 3", 1)?;
+    }
+    cluster.wait_equal(&["note"], DEADLINE)?;
+    for node in &cluster.nodes {
+        node.execute("INSERT INTO found(found, rank) VALUES('integrity-check', 1)")?;
+        wait_number(node, "SELECT rowid FROM found WHERE found MATCH 'changed'", 2)?;
+        wait_number(node, "SELECT count(*) FROM found WHERE found MATCH 'words OR gone'", 1)?;
+    }
+    no_panics(&cluster)
 }
 
 fn with_rollback_journal() -> Result<Cluster> {

@@ -7,10 +7,12 @@
 mod displace;
 mod halt;
 mod index_text;
+mod mirrored;
 mod rivals;
 mod rows;
 mod unique;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use harmonylite_core::codec::{TableChanges, decode_body};
@@ -24,7 +26,7 @@ pub(crate) use self::rows::Incoming;
 use self::rows::{Tally, apply_rows};
 use self::unique::{UniqueSets, apply_sets};
 use crate::Store;
-use crate::catalog::{Catalog, Table};
+use crate::catalog::{Catalog, Table, UNREAD};
 use crate::checkpoint::{
     count_log_rows, count_rows_applied, mark, position, raise_observed, save_checkpoint, save_published,
     set_position,
@@ -43,6 +45,8 @@ pub(crate) struct Work<'w, 's> {
     pub(crate) session: &'w Session<'s>,
     pub(crate) now_ms: u64,
     pub(crate) applied: Applied,
+    /// Tables whose mirrored triggers failed in this transaction, with SQLite's words; they are off.
+    pub(crate) failed_mirrors: BTreeMap<String, String>,
 }
 
 impl Store {
@@ -68,14 +72,16 @@ impl Store {
         if session.publish {
             stamp(&session, &batch.published, usize::MAX)?;
         }
-        let mut work = Work { session: &session, now_ms, applied: Applied::default() };
+        let mut work =
+            Work { session: &session, now_ms, applied: Applied::default(), failed_mirrors: BTreeMap::new() };
         for group in &batch.groups {
             work.apply_group(group)?;
         }
         work.save(batch)?;
-        let mut applied = work.applied;
+        let (mut applied, failed_mirrors) = (work.applied, work.failed_mirrors);
         drop(session);
         transaction.commit()?;
+        self.note_failed_mirrors(failed_mirrors);
         applied.held_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         applied.application_wrote = data_version != Some(seen);
         self.data_version = Some(seen);
@@ -91,6 +97,14 @@ impl Store {
         transaction.commit()?;
         let interrupted = batch.groups.first().is_some_and(|group| group.through.get() % 3 == 0);
         if interrupted { Err(StoreError::new(StoreErrorKind::Busy, "planted").into()) } else { Ok(()) }
+    }
+
+    /// The schema is to be read again: the reports say which virtual tables are left behind.
+    fn note_failed_mirrors(&mut self, failed: BTreeMap<String, String>) {
+        if !failed.is_empty() {
+            self.failed_mirrors.add(self.catalog.schema_version, failed);
+            self.catalog.schema_version = UNREAD;
+        }
     }
 
     /// R4: a long unstamped log is stamped in short transactions of their own; the apply stamps the rest.
@@ -144,7 +158,8 @@ impl<'s> Work<'_, 's> {
                 let table = self.table(&group.source, &changes)?;
                 let incoming = Incoming::of_section(table, changes)
                     .map_err(|reason| Halt::schema(&group.source, reason))?;
-                if table.schema.unique.is_empty() {
+                let mirrored = self.session.catalog.mirrors.contains_key(&table.schema.name);
+                if table.schema.unique.is_empty() && !mirrored {
                     apply_rows(self, &group.source, table, incoming, &mut tally)?;
                 } else {
                     sets.add(table, incoming);

@@ -1,5 +1,6 @@
 //! Incoming rows of tables with further UNIQUE indexes (R1, R13): two rows may want one value, and rows of one set may
-//! swap values.
+//! swap values. Tables with mirrored triggers take this way, too: it writes as an application would, where an upsert
+//! fires BEFORE INSERT triggers for rows that are there.
 //!
 //! Deletes first, then the others from the greatest version down. A row of the set that still stands in the way with
 //! its old values is taken out; it will be written in its turn. Whoever else has the value is a rival: the greater
@@ -14,6 +15,7 @@ use harmonylite_core::planted::{Bug, is_planted};
 use super::Work;
 use super::displace::Displacer;
 use super::halt::{Halt, is_row_error, is_unique_error};
+use super::mirrored::{FailedRows, Outcome, Trial};
 use super::rivals::Rivals;
 use super::rows::{Incoming, Overwritten, Tally};
 use crate::catalog::Table;
@@ -63,19 +65,24 @@ fn apply_set(
         work.session.origins.number(row.version.base.origin)?;
     }
     let mut dead: BTreeMap<usize, String> = BTreeMap::new();
+    let mut trial = Trial::new(work, table);
     let counted = loop {
         connection.prepare_cached("SAVEPOINT harmonylite_set")?.execute([])?;
         let mut attempt = Attempt::new(work, source, table)?;
-        let failed = attempt.run(&incoming, &dead)?;
+        let failed = attempt.run(&incoming, &dead);
         let counted = attempt.tally;
-        if failed.is_empty() {
-            break counted;
+        match trial.judge(failed)? {
+            Outcome::Done => break counted,
+            Outcome::Repeat(failed) => dead.extend(failed),
         }
-        dead.extend(failed);
         connection.prepare_cached("ROLLBACK TO harmonylite_set")?.execute([])?;
         connection.prepare_cached("RELEASE harmonylite_set")?.execute([])?;
+        trial.prepare(connection)?;
     };
     connection.prepare_cached("RELEASE harmonylite_set")?.execute([])?;
+    if let Some(error) = trial.failure() {
+        work.failed_mirrors.insert(table.schema.name.clone(), error);
+    }
     tally.add(&counted);
     tally.dead_letters += dead.len() as u64;
     for (index, row) in incoming.into_iter().enumerate() {
@@ -123,11 +130,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
     }
 
     /// Writes the set but for the rows known as `dead`; gives those that could not be written.
-    fn run(
-        &mut self,
-        incoming: &[Incoming],
-        dead: &BTreeMap<usize, String>,
-    ) -> Result<Vec<(usize, String)>, Halt> {
+    fn run(&mut self, incoming: &[Incoming], dead: &BTreeMap<usize, String>) -> Result<FailedRows, Halt> {
         let mut waiting: HashMap<CanonicalKey, Winner<'_>> = HashMap::new();
         for (index, incoming) in incoming.iter().enumerate().filter(|(index, _)| !dead.contains_key(index)) {
             if let Some(lost) = self.work.compare(&mut self.rows, incoming, &mut self.tally)? {

@@ -6,6 +6,7 @@
 mod convergence;
 mod incarnation;
 mod log;
+mod mirror;
 mod statements;
 mod support;
 mod unique;

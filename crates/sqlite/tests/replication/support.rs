@@ -259,7 +259,7 @@ impl Cluster {
 
     pub(crate) fn with(nodes: u64, schema: &str, adjust: impl Fn(&mut OpenOptions)) -> Self {
         let nodes: Vec<_> = (1..=nodes).map(|id| Node::with(id, schema, &adjust)).collect();
-        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '__harmonylite__*' \
+        let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT GLOB '__harmonylite__*' \
                    AND name NOT GLOB 'sqlite_*' ORDER BY name";
         let mut statement = nodes[0].application.prepare(sql).unwrap();
         let tables = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
