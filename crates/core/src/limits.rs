@@ -37,6 +37,8 @@ pub const GROUP_RECEIVED_BYTES_MAX: usize = GROUP_BYTES_MAX + ROW_SIZE_MAX + (8 
 pub const APPLY_ROWS_MIN: u64 = 16;
 /// The upper one.
 pub const APPLY_ROWS_MAX: u64 = 20_000;
+/// Groups of ours that are remembered as sent by this process: far more than can be under way.
+pub const SENT_GROUPS_MAX: usize = 1024;
 /// How often a stream that is followed is looked at, and how long a stopped source rests, in milliseconds.
 pub const OBSERVE_INTERVAL_MS: u64 = 10_000;
 /// How long to wait before a lost source is tried again, at first; doubled each time.

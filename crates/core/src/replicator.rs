@@ -124,6 +124,11 @@ impl Replicator {
         if self.publisher.is_checked() {
             self.consumer.open_gate(effects);
         }
+        for effect in effects.iter() {
+            if let Effect::Publish(publish) = effect {
+                self.consumer.note_sent(publish);
+            }
+        }
         self.publisher.raise(self.consumer.own_through());
         self.consumer.set_published(self.publisher.positions().clone());
         self.consumer.pump(effects);

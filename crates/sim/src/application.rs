@@ -19,6 +19,18 @@ pub(crate) const SCHEMA: &str = "
     CREATE TABLE q(n INTEGER NOT NULL, i INTEGER NOT NULL, v, PRIMARY KEY(n, i));
     CREATE TABLE k(name TEXT PRIMARY KEY COLLATE NOCASE NOT NULL, v);
     CREATE TABLE c(id INTEGER PRIMARY KEY, t INTEGER REFERENCES t(id) ON DELETE CASCADE ON UPDATE CASCADE, v);
+    CREATE TABLE d(id INTEGER PRIMARY KEY, slug UNIQUE, body TEXT, v);
+    CREATE VIRTUAL TABLE d_index USING fts5(body, content='d', content_rowid='id');
+    CREATE TRIGGER d_inserted AFTER INSERT ON d BEGIN
+      INSERT INTO d_index(rowid, body) VALUES(NEW.id, NEW.body);
+    END;
+    CREATE TRIGGER d_deleted AFTER DELETE ON d BEGIN
+      INSERT INTO d_index(d_index, rowid, body) VALUES('delete', OLD.id, OLD.body);
+    END;
+    CREATE TRIGGER d_updated AFTER UPDATE ON d BEGIN
+      INSERT INTO d_index(d_index, rowid, body) VALUES('delete', OLD.id, OLD.body);
+      INSERT INTO d_index(rowid, body) VALUES(NEW.id, NEW.body);
+    END;
     CREATE TABLE audit(id TEXT PRIMARY KEY NOT NULL, v);
     CREATE TRIGGER p_audit AFTER UPDATE ON p BEGIN
       INSERT INTO audit VALUES(NEW.a || '-' || NEW.b, NEW.v) ON CONFLICT(id) DO UPDATE SET v = excluded.v;
@@ -37,12 +49,13 @@ pub(crate) struct Table {
 }
 
 /// All of them.
-pub(crate) const TABLES: [Table; 6] = [
+pub(crate) const TABLES: [Table; 7] = [
     table("t", &["id"], &["id", "u", "w", "x", "v"], false),
     table("p", &["a", "b"], &["a", "b", "v"], false),
     table("q", &["n", "i"], &["n", "i", "v"], false),
     table("k", &["name"], &["name", "v"], true),
     table("c", &["id"], &["id", "t", "v"], false),
+    table("d", &["id"], &["id", "slug", "body", "v"], false),
     table("audit", &["id"], &["id", "v"], false),
 ];
 
@@ -121,7 +134,8 @@ fn statement(random: &mut Random, node: u64) -> Vec<String> {
     let (w, x) = (random.pick(&["'q'", "'r'", "NULL"]), random.pick(&["1", "2", "3", "NULL", "NULL"]));
     let (a, b) = (id % 3, other % 3);
     let name = random.pick(&["Ada", "ada", "BOB", "bob", "eve"]);
-    let sql = match random.below(21) {
+    let body = random.pick(&["one", "one two", "two three", ""]);
+    let sql = match random.below(24) {
         0 => format!("INSERT INTO t VALUES({id}, {u}, {w}, {x}, {v})"),
         1 => format!("UPDATE t SET v = {v} WHERE id = {id}"),
         2 => format!("UPDATE t SET u = {u}, w = {w}, x = {x}, v = {v} WHERE id = {id}"),
@@ -146,6 +160,12 @@ fn statement(random: &mut Random, node: u64) -> Vec<String> {
             "INSERT INTO k VALUES('{name}', {v}) ON CONFLICT(name) DO UPDATE SET name = excluded.name, v = {v}"
         ),
         18 => format!("DELETE FROM k WHERE name = '{name}'"),
+        // Without REPLACE: in the application itself it would leave the index behind (it fires no delete triggers).
+        20 => format!(
+            "INSERT INTO d VALUES({id}, {u}, '{body}', {v}) ON CONFLICT(id) DO UPDATE SET body = excluded.body, v = {v}"
+        ),
+        21 => format!("UPDATE d SET slug = {u}, body = '{body}', v = {v} WHERE id = {id}"),
+        22 => format!("DELETE FROM d WHERE id = {id}"),
         19 => format!("DELETE FROM audit WHERE id = '{a}-{b}'"),
         _ => {
             format!("INSERT OR REPLACE INTO c VALUES({id}, (SELECT min(id) FROM t WHERE id >= {other}), {v})")

@@ -8,16 +8,17 @@ mod group;
 mod intake;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use self::apply::ApplyQueue;
 pub(crate) use self::source::Kind;
 use self::source::{Pass, Place, Source, State};
-use crate::effect::{Effect, Effects, Follow, Observe, ReceivedGroup, Timer};
+use crate::codec::decode_frame;
+use crate::effect::{Effect, Effects, Follow, Observe, Publish, ReceivedGroup, Timer};
 use crate::event::Event;
 use crate::input::{StoreState, StreamFacts};
-use crate::limits::{OBSERVE_INTERVAL_MS, SOURCE_WINDOW_MESSAGES};
+use crate::limits::{OBSERVE_INTERVAL_MS, SENT_GROUPS_MAX, SOURCE_WINDOW_MESSAGES};
 use crate::model::{Checkpoint, LogPosition, Origin, Shard, SourceId, StreamSequence};
 use crate::status::{Counters, SourceStatus};
 
@@ -48,6 +49,8 @@ pub(crate) struct Consumer {
     expected: BTreeMap<(Origin, Shard), LogPosition>,
     /// Our own chain per shard, as far as it was found in our own streams.
     own_through: BTreeMap<Shard, LogPosition>,
+    /// Digests of the newest groups that this process sent to shared streams, oldest first.
+    sent: VecDeque<u64>,
     /// Own groups are with the store for inspection.
     inspecting: Vec<(SourceId, Place)>,
     /// The groups that are inspected, in case the store has to be asked again.
@@ -71,6 +74,7 @@ impl Consumer {
             positions: state.positions.clone(),
             expected: state.positions.clone(),
             own_through: BTreeMap::new(),
+            sent: VecDeque::new(),
             inspecting: Vec::new(),
             inspected_groups: Vec::new(),
             apply: ApplyQueue::default(),
@@ -117,6 +121,18 @@ impl Consumer {
             }
             let id = source.id.clone();
             self.observe(&id, effects);
+        }
+    }
+
+    /// This process sends a group to a shared stream: when it comes back it is known.
+    pub(crate) fn note_sent(&mut self, publish: &Publish) {
+        let shared = |source: &Source| source.kind == Kind::Shared && source.shard == publish.shard;
+        let first = publish.messages.first().filter(|_| self.sources.values().any(shared));
+        if let Some((header, _, _)) = first.and_then(|message| decode_frame(&message.bytes).ok()) {
+            self.sent.push_back(header.group);
+            if self.sent.len() > SENT_GROUPS_MAX {
+                self.sent.pop_front();
+            }
         }
     }
 

@@ -74,10 +74,10 @@ pub(super) fn written_by_somebody(world: &World<'_>, contents: &[Contents]) -> R
                 return Err(Failure::new(format!("G3: node {number}: {row:?} has no version: {held:?}")));
             };
             let (clock, by) = version.write();
-            let entry =
-                world.journal.with_version(row, clock, by).and_then(|index| world.journal.entry(index));
+            let writes = world.journal.with_version(row, clock, by);
             let fits = |entry: &Entry| version.displaced || entry.write.image == held.image;
-            if !entry.is_some_and(fits) || version.tombstone != held.image.is_none() {
+            let written = writes.iter().filter_map(|index| world.journal.entry(*index)).any(fits);
+            if !written || version.tombstone != held.image.is_none() {
                 let text = format!("G3: node {number}: {row:?} is {held:?}, which nobody wrote");
                 return Err(Failure::new(text));
             }
@@ -195,6 +195,17 @@ fn logged_losers(world: &World<'_>) -> Result<BTreeSet<(&'static str, i64, u64)>
         }
     }
     Ok(losers)
+}
+
+/// G2 for what triggers keep: the full-text index of every node says what its rows say.
+pub(super) fn indexes_are_in_step(world: &World<'_>) -> Result<(), Failure> {
+    for node in &world.nodes {
+        let check = "INSERT INTO d_index(d_index, rank) VALUES('integrity-check', 1)";
+        if let Err(error) = node.app().execute_batch(check) {
+            return Err(Failure::new(format!("G2: the full-text index of node {}: {error}", node.id)));
+        }
+    }
+    Ok(())
 }
 
 /// Bounded resources: what is sent and stamped leaves the log, a bounded number of rows with each housekeeping.

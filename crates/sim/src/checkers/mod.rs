@@ -30,6 +30,7 @@ pub(crate) fn judge(world: &mut World<'_>) -> Result<(), Failure> {
     let Some(first) = contents.first() else { return Ok(()) };
     laws::nothing_lost(world, first)?;
     laws::losers_are_readable(world, first)?;
+    laws::indexes_are_in_step(world)?;
     laws::nothing_is_left_over(world)
 }
 
