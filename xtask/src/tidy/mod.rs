@@ -1,4 +1,4 @@
-//! What the compiler cannot hold: which layer knows what, who owns what, names, lengths, links.
+//! What the compiler cannot hold: which layer knows what, who owns what, names, lengths, links, tests that are named.
 //!
 //! Everything is judged by the text of the files, so a check can be fooled; it is there to catch slips, not malice. Lists
 //! of exceptions are ratchets: they may only shrink, and who adds to one says why beside it.
@@ -6,6 +6,7 @@
 mod files;
 mod links;
 mod manifests;
+mod matrix;
 mod places;
 mod shape;
 mod source;
@@ -54,6 +55,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 fn check(files: &[TextFile]) -> Vec<Finding> {
     let mut findings = places::check_required(files);
+    findings.extend(matrix::check(files));
     for file in files {
         findings.extend(places::check(file));
         if file.path.ends_with(".rs") {

@@ -57,6 +57,16 @@ fn a_file_that_is_no_sqlite_database_is_left_as_it_is() -> Result<()> {
 }
 
 #[test]
+fn a_database_that_the_application_has_for_itself_is_an_error_with_the_reason() -> Result<()> {
+    let mut node = Node::new(BINARY, 1, SCHEMA)?;
+    let application = node.connection()?;
+    application.execute_batch("PRAGMA locking_mode = EXCLUSIVE; UPDATE t SET v = 'locked'")?;
+    expect_database_error(&mut node, &["locking_mode", "another process holds the database for itself"])?;
+    application.execute_batch("UPDATE t SET v = 'goes on'")?;
+    Ok(())
+}
+
+#[test]
 fn a_folder_in_place_of_the_database_is_an_error() -> Result<()> {
     let mut node = Node::new(BINARY, 1, SCHEMA)?;
     let folder = node.folder().join("folder.db");

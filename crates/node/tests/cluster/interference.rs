@@ -1,11 +1,12 @@
 //! Things that applications, operators and accidents do to the database and to the streams while nodes run.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harmonylite_testkit::{Result, ensure, wait_for};
 
-use crate::support::{DEADLINE, counter, following, no_panics, wait_number};
+use crate::support::{DEADLINE, counter, following, no_panics, run, wait_number};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE word(w TEXT PRIMARY KEY, v);";
 
@@ -66,6 +67,37 @@ fn vacuum_changes_nothing_and_is_not_sent() -> Result<()> {
     wait_number(&cluster.nodes[1], "SELECT count(*) FROM word WHERE v = 'new'", 1)?;
     cluster.wait_equal(&["t", "word"], DEADLINE)?;
     assert_eq!(counter(&cluster.nodes[0], "published_log_rows")?, before + 1);
+    no_panics(&cluster)
+}
+
+/// POSIX drops all locks of a process on a file when it closes any descriptor of it: whoever finds no lock takes the WAL
+/// away from under a node that runs.
+#[test]
+fn a_running_node_keeps_its_lock_on_the_database_whatever_it_does() -> Result<()> {
+    let mut cluster = following(2, SCHEMA)?;
+    let db = cluster.nodes[0].db();
+    let leave_wal = || run(Command::new("sqlite3").arg(&db).arg("PRAGMA journal_mode = DELETE"));
+    cluster.nodes[0].execute("INSERT INTO t VALUES(1, 'ours')")?;
+    cluster.nodes[1].execute("INSERT INTO t VALUES(2, 'theirs')")?;
+    for node in &cluster.nodes {
+        wait_number(node, "SELECT count(*) FROM t", 2)?;
+    }
+    // Its own look at the file's identity comes once a second, the migration makes it read the schema.
+    cluster.nodes[0]
+        .execute("ALTER TABLE word ADD COLUMN more; CREATE TABLE later(id INTEGER PRIMARY KEY)")?;
+    wait_number(
+        &cluster.nodes[0],
+        "SELECT count(*) > 0 FROM sqlite_schema WHERE name GLOB '*later_change_log'",
+        1,
+    )?;
+    let start = Instant::now();
+    wait_for("three seconds", DEADLINE, || {
+        ensure!(leave_wal().is_err(), "the journal mode was changed under a running node");
+        ensure!(start.elapsed() > Duration::from_secs(3), "not over");
+        Ok(())
+    })?;
+    ensure!(cluster.nodes[0].stop()?.success());
+    assert_eq!(leave_wal()?.trim(), "delete");
     no_panics(&cluster)
 }
 

@@ -85,6 +85,37 @@ fn links_that_are_cut_or_stalled_during_a_load_delay_it_and_lose_nothing() -> Re
     all_arrives(&cluster, &written)
 }
 
+/// The status of a node does not say that it follows anybody.
+fn follows_nobody(cluster: &Cluster) -> Result<()> {
+    for node in &cluster.nodes {
+        let status = node.status()?;
+        let mut sources = status["sources"].as_array().into_iter().flatten();
+        ensure!(sources.all(|source| source["state"] != "following"), "{:#}", status["sources"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_link_that_was_away_for_longer_than_the_servers_wait_is_read_again_and_the_status_said_so() -> Result<()>
+{
+    const AWAY: Duration = Duration::from_secs(12);
+    for away in [Proxy::cut as fn(&Proxy), Proxy::stall] {
+        let (cluster, proxies) = behind_proxies()?;
+        proxies.iter().for_each(away);
+        let start = Instant::now();
+        let writers = start_load(&cluster)?;
+        wait_for("nobody followed", DEADLINE, || {
+            ensure!(start.elapsed() > AWAY, "the link is not away for long enough");
+            follows_nobody(&cluster)
+        })?;
+        let written = finish_load(writers)?;
+        proxies.iter().for_each(Proxy::resume);
+        all_arrives(&cluster, &written)?;
+        cluster.wait_following(DEADLINE)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn the_last_of_three_nodes_goes_on_and_publishes() -> Result<()> {
     let mut cluster = following(3, load::SCHEMA)?;

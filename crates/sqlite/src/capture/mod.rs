@@ -65,7 +65,7 @@ impl Survey {
     fn triggers_are_right(&self) -> bool {
         let wanted = self.wanted_triggers();
         let same = |trigger: &trigger::Trigger| {
-            self.own.triggers.get(&trigger.name).is_some_and(|found| found.sql == trigger.sql)
+            self.own.triggers.get(&trigger.name).is_some_and(|found| found.is_right(&trigger.sql))
         };
         wanted.len() == self.own.triggers.len() && wanted.iter().all(same)
     }

@@ -16,6 +16,15 @@ pub(super) struct OwnTrigger {
     pub(super) table: String,
     /// Its text.
     pub(super) sql: String,
+    /// A trigger of the application comes before it that may end the statement: then it does not fire.
+    pub(super) outrun: bool,
+}
+
+impl OwnTrigger {
+    /// Is it as it should be?
+    pub(super) fn is_right(&self, sql: &str) -> bool {
+        self.sql == sql && !self.outrun
+    }
 }
 
 /// Everything of ours, by name.
@@ -31,8 +40,9 @@ impl Own {
     /// Reads them from the schema.
     pub(crate) fn read(connection: &Connection) -> Result<Self, StoreError> {
         let mut own = Self::default();
+        let enders = last_enders(connection)?;
         let mut statement = connection.prepare(
-            "SELECT type, name, tbl_name, sql FROM main.sqlite_schema \
+            "SELECT type, name, tbl_name, sql, rowid FROM main.sqlite_schema \
              WHERE type IN ('table', 'trigger') AND substr(name, 1, length(?1)) = ?1",
         )?;
         let mut rows = statement.query([PREFIX])?;
@@ -42,7 +52,9 @@ impl Own {
             if kind == "table" {
                 own.tables.insert(name, sql);
             } else {
-                own.triggers.insert(name, OwnTrigger { table, sql });
+                let made: i64 = row.get(4)?;
+                let outrun = enders.get(&table.to_ascii_lowercase()).is_some_and(|ender| *ender > made);
+                own.triggers.insert(name, OwnTrigger { table, sql, outrun });
             }
         }
         Ok(own)
@@ -103,12 +115,30 @@ impl Own {
         made_for.next().filter(|name| *name != table)
     }
 
+    /// May writes to `table` have passed our triggers by?
+    pub(super) fn is_outrun(&self, table: &str) -> bool {
+        self.triggers.values().any(|trigger| trigger.outrun && trigger.table == table)
+    }
+
     /// Is the row-logging trigger `event` on `table`, whatever its text?
     pub(super) fn has_event(&self, table: &str, event: &str) -> bool {
         self.triggers.iter().any(|(name, trigger)| {
             trigger.table == table && trigger::made_for(name).is_some_and(|(_, made_for)| made_for == event)
         })
     }
+}
+
+/// Per table (in lower case) the place in the schema of the last trigger of the application that may say
+/// `RAISE(IGNORE)`. Of the triggers for one event SQLite fires the one first that was made last, and IGNORE ends all
+/// that would follow but leaves the row written: only a trigger of ours that was made later sees it.
+fn last_enders(connection: &Connection) -> Result<BTreeMap<String, i64>, StoreError> {
+    // Too much is found by this, never too little; all that comes of it is that a trigger is made again.
+    let mut statement = connection.prepare(
+        "SELECT lower(tbl_name), max(rowid) FROM main.sqlite_schema WHERE type = 'trigger' \
+         AND substr(name, 1, length(?1)) <> ?1 AND sql LIKE '%raise%ignore%' GROUP BY 1",
+    )?;
+    let enders = statement.query_map([PREFIX], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(enders.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The columns of a table of ours, in order.

@@ -62,7 +62,7 @@ impl Repair<'_> {
         Ok(self.connection.table_exists(Some("main"), table)?)
     }
 
-    /// Tables that were captured before and have lost a row-logging trigger.
+    /// Tables that were captured before and have lost a row-logging trigger, or had one that may not have fired.
     fn find_uncaptured(&mut self) -> Result<(), StoreError> {
         let survey = self.survey;
         let captured_before =
@@ -72,7 +72,7 @@ impl Repair<'_> {
             let complete = trigger::EVENTS.iter().all(|event| self.survey.own.has_event(name, event));
             let versions = row_version(name);
             let has_versions = self.survey.own.tables.contains_key(&versions);
-            if !complete
+            if (!complete || survey.own.is_outrun(name))
                 && (has_rows(self.connection, name)?
                     || (has_versions && has_rows(self.connection, &versions)?))
             {
@@ -100,7 +100,7 @@ impl Repair<'_> {
     fn drop_wrong_triggers(&mut self) -> Result<(), StoreError> {
         let wanted = self.survey.wanted_triggers();
         for (name, found) in &self.survey.own.triggers {
-            if !wanted.iter().any(|wanted| wanted.name == *name && wanted.sql == found.sql) {
+            if !wanted.iter().any(|wanted| wanted.name == *name && found.is_right(&wanted.sql)) {
                 self.execute(&format!("DROP TRIGGER main.{}", quote(name)))?;
             }
         }
@@ -110,7 +110,7 @@ impl Repair<'_> {
     fn make_triggers(&mut self) -> Result<(), StoreError> {
         for wanted in self.survey.wanted_triggers() {
             let found = self.survey.own.triggers.get(&wanted.name);
-            if found.is_none_or(|found| found.sql != wanted.sql) {
+            if found.is_none_or(|found| !found.is_right(&wanted.sql)) {
                 self.execute(&wanted.sql)?;
             }
         }

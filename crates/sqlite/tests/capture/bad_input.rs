@@ -11,7 +11,8 @@ use std::process::Command;
 use harmonylite_sqlite::{Store, StoreErrorKind, plan};
 use tempfile::TempDir;
 
-use crate::support::{Database, options, output, query};
+use crate::applications::output;
+use crate::support::{Database, options, query};
 
 const TABLE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'kept')";
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "clippy knows tests by #[test], not by their helpers")]
 
+#[allow(dead_code, reason = "shared with the trap matrix, which uses more of it")]
+#[path = "../applications/mod.rs"]
+mod applications;
 mod bad_input;
 mod kinds;
 mod laws;

@@ -270,6 +270,25 @@ fn a_new_unique_index_gets_its_triggers() {
     assert_eq!(database.log(), ["t 1 insert", "t 1 maybe", "t 2 insert"]);
 }
 
+/// What the statement wrote before `RAISE(IGNORE)` stays, and no trigger behind it fires.
+#[test]
+fn a_new_trigger_that_may_end_the_statement_has_ours_made_again_before_it_and_is_reported() {
+    let database =
+        Database::bare("CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id INTEGER PRIMARY KEY)");
+    let mut store = database.open();
+    database.run(
+        "INSERT INTO t VALUES(1, 'a'); INSERT INTO u VALUES(1);
+         CREATE TRIGGER enough AFTER INSERT ON T BEGIN SELECT Raise ( Ignore ); END;
+         CREATE TRIGGER fails AFTER INSERT ON u WHEN NEW.id < 0 BEGIN SELECT raise(ABORT, 'negative'); END",
+    );
+    let read = store.read_schema().unwrap();
+    assert!(read.repaired > 0 && read.uncaptured == ["t"], "{read:?}");
+    database.run("INSERT INTO t VALUES(2, 'b')");
+    assert_eq!(database.log(), ["t 1 insert", "u 1 insert", "t 2 insert"]);
+    assert_eq!(store.read_schema().unwrap().repaired, 0);
+    assert_eq!(database.open().opened_schema().repaired, 0, "a restart agrees");
+}
+
 #[test]
 fn views_and_triggers_of_the_application_that_do_not_resolve_are_no_obstacle() {
     let database = Database::bare(

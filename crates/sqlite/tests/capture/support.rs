@@ -1,8 +1,7 @@
 //! A database file with an application on one side and the store on the other.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use harmonylite_core::input::SchemaRead;
 use harmonylite_core::model::{Incarnation, NodeId};
@@ -10,6 +9,8 @@ use harmonylite_sqlite::{ClockSql, OpenOptions, Store, StoreError};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use tempfile::TempDir;
+
+use crate::applications::output;
 
 /// A database in its own directory, gone on drop.
 pub(crate) struct Database {
@@ -136,16 +137,6 @@ fn literal(value: &Value) -> String {
         Value::Text(text) => format!("'{text}'"),
         Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()),
     }
-}
-
-/// Runs a command with `input` and gives what it printed; it must succeed.
-pub(crate) fn output(command: &mut Command, input: &str) -> String {
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let done = child.wait_with_output().unwrap();
-    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
 }
 
 pub(crate) fn options() -> OpenOptions {

@@ -1,13 +1,12 @@
 //! Applications of every kind: other libraries, other versions of SQLite, other settings.
 
-use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::support::{Database, output};
+use crate::applications::{Library, output};
+use crate::support::Database;
 
 const TABLES: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, v);
     CREATE TABLE k(a TEXT, b, v, PRIMARY KEY(a, b));
@@ -37,24 +36,11 @@ fn check_log(database: &Database) {
     assert_eq!(log, expected);
 }
 
-/// The application with SQLite 3.35, built once.
-fn old_sqlite_writer() -> &'static Path {
-    static BUILT: OnceLock<std::path::PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../compat/sqlite-3.35/Cargo.toml");
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("old-sqlite-writer");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--locked", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&target);
-        output(&mut build, "");
-        target.join("debug/old-sqlite-writer")
-    })
-}
-
 #[test]
 fn an_application_with_sqlite_3_35_is_captured() {
     let database = Database::captured(TABLES);
-    let version = output(Command::new(old_sqlite_writer()).arg(database.path()), WRITES);
-    assert!(version.starts_with("3.35."), "{version}");
+    Library::Old.run(&database.path(), WRITES);
+    assert_eq!(Library::Old.version() / 1000, 3035);
     check_log(&database);
 }
 
@@ -65,10 +51,10 @@ fn an_application_with_sqlite_3_35_migrates_captured_tables() {
     let migration =
         "INSERT INTO t VALUES(1, 'a', 0); ALTER TABLE t ADD COLUMN d; ALTER TABLE t RENAME COLUMN id TO i;
         ALTER TABLE t DROP COLUMN v; ALTER TABLE t RENAME TO tt; UPDATE tt SET d = 1; DROP TABLE k;";
-    output(Command::new(old_sqlite_writer()).arg(database.path()), migration);
+    Library::Old.run(&database.path(), migration);
     let read = store.read_schema().unwrap();
     assert!(read.uncaptured.is_empty() && read.dropped == ["k"], "{read:?}");
-    output(Command::new(old_sqlite_writer()).arg(database.path()), "UPDATE tt SET i = 1");
+    Library::Old.run(&database.path(), "UPDATE tt SET i = 1");
     assert_eq!(database.log(), ["tt 1 insert", "tt 1 update", "tt 1 update"]);
 }
 

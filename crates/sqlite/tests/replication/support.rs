@@ -1,6 +1,7 @@
 //! Nodes without a network: each has an application, a store, and the chain of groups that it published.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use harmonylite_core::codec::{TableChanges, decode_body};
 use harmonylite_core::effect::{
@@ -48,8 +49,14 @@ impl Node {
 
     /// A database that is there already.
     pub(crate) fn open(id: u64, directory: TempDir) -> Self {
+        Self::open_with(id, directory, |_| {})
+    }
+
+    pub(crate) fn open_with(id: u64, directory: TempDir, adjust: impl FnOnce(&mut OpenOptions)) -> Self {
         let application = Connection::open(directory.path().join("app.db")).unwrap();
-        Self::opened(id, directory, application, &options(id))
+        let mut options = options(id);
+        adjust(&mut options);
+        Self::opened(id, directory, application, &options)
     }
 
     fn opened(id: u64, directory: TempDir, application: Connection, options: &OpenOptions) -> Self {
@@ -70,10 +77,14 @@ impl Node {
         (self.chain, self.consumed, self.directory)
     }
 
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("app.db")
+    }
+
     /// The database file as it is now, everything in it.
     pub(crate) fn image(&self) -> Vec<u8> {
         self.run("PRAGMA wal_checkpoint(TRUNCATE)");
-        std::fs::read(self.directory.path().join("app.db")).unwrap()
+        std::fs::read(self.path()).unwrap()
     }
 
     /// What the application does.
@@ -249,7 +260,6 @@ pub(crate) fn sections_of(group: &ReceivedGroup) -> Vec<TableChanges> {
 /// Nodes with the same schema.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
-    tables: Vec<String>,
 }
 
 impl Cluster {
@@ -258,13 +268,15 @@ impl Cluster {
     }
 
     pub(crate) fn with(nodes: u64, schema: &str, adjust: impl Fn(&mut OpenOptions)) -> Self {
-        let nodes: Vec<_> = (1..=nodes).map(|id| Node::with(id, schema, &adjust)).collect();
-        let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT GLOB '__harmonylite__*' \
-                   AND name NOT GLOB 'sqlite_*' ORDER BY name";
-        let mut statement = nodes[0].application.prepare(sql).unwrap();
-        let tables = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
-        drop(statement);
-        Self { nodes, tables }
+        Self { nodes: (1..=nodes).map(|id| Node::with(id, schema, &adjust)).collect() }
+    }
+
+    /// The application's tables, as they are called now.
+    pub(crate) fn tables(&self) -> Vec<String> {
+        let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
+                   AND name NOT GLOB '__harmonylite__*' AND name NOT GLOB 'sqlite_*' ORDER BY name";
+        let mut statement = self.nodes[0].application.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
     }
 
     /// What the application of node `id` does.
@@ -312,7 +324,7 @@ impl Cluster {
     }
 
     pub(crate) fn assert_equal(&self) {
-        for table in &self.tables {
+        for table in &self.tables() {
             let quoted = format!("\"{}\"", table.replace('"', "\"\""));
             self.assert_same(&format!("SELECT * FROM {quoted}"));
             let versions = format!("\"__harmonylite__{}_row_version\"", table.replace('"', "\"\""));
