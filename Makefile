@@ -10,7 +10,7 @@ export PATH := $(TOOLS):$(PATH)
 unit examples tour: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools format format-check lint tidy dependencies deny unit examples tour release dist clean
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit examples tour fuzz release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -54,6 +54,19 @@ examples: tools ## the applications in examples/, on three nodes each
 
 tour: tools ## what the README's tour says, in a fresh copy of the sources
 	$(CARGO) xtask tour
+
+# Without a sanitizer: our code is safe Rust, and the C below it would not be instrumented. cargo-fuzz asks for flags of
+# the compiler that a stable one takes only with RUSTC_BOOTSTRAP. What is tried in memory is tried more often.
+FUZZ := RUSTC_BOOTSTRAP=1 TMPDIR=$(firstword $(wildcard /dev/shm /tmp)) $(TOOLS)/bin/cargo-fuzz
+FUZZ_OPTIONS := --fuzz-dir fuzz --sanitizer none --target-dir target/fuzz
+SECONDS ?= 60
+
+fuzz: ## TARGET=name SECONDS=60: libFuzzer on a target of fuzz/; INPUT=file: only that input
+	$(if $(TARGET),,$(error TARGET is one of: $(notdir $(wildcard fuzz/corpus/*))))
+	@tools/install-cargo-fuzz
+	@mkdir -p target/fuzz/corpus/$(TARGET)
+	$(FUZZ) run $(FUZZ_OPTIONS) $(TARGET) $(if $(INPUT),$(INPUT),target/fuzz/corpus/$(TARGET) fuzz/corpus/$(TARGET) -- \
+		-max_total_time=$(SECONDS) -timeout=20)
 
 release: ## target/release/harmonylite
 	$(CARGO) build --locked --release --package harmonylite

@@ -13,7 +13,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-/// Checks the dependencies of the workspace at `root`.
+/// What we build, by folder: the product with its tests, and what fuzzing builds.
+const WORKSPACES: &[&str] = &[".", "fuzz"];
+
+/// Checks the dependencies of the workspaces at `root`.
 ///
 /// # Errors
 /// When cargo does not answer, `deny.toml` cannot be read, or anything is found.
@@ -21,8 +24,10 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let rules = Rules::parse(&std::fs::read_to_string(root.join("deny.toml")).context("reading deny.toml")?)?;
     let mut findings = BTreeSet::new();
     for target in &rules.targets {
-        let metadata = metadata(root, target)?;
-        findings.extend(packages(&metadata).flat_map(|package| rules.check(package)));
+        for workspace in WORKSPACES {
+            let metadata = metadata(&root.join(workspace), target)?;
+            findings.extend(packages(&metadata).flat_map(|package| rules.check(package)));
+        }
     }
     let list: Vec<&str> = findings.iter().map(String::as_str).collect();
     ensure!(list.is_empty(), "{}\ndependencies: {} findings", list.join("\n"), list.len());

@@ -85,9 +85,16 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_error() { "error" } else { "warning" };
-        write!(f, "{}: {word}: {}", self.place, self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
+        let line = format!("{}: {word}: {}", self.place, self.message);
+        f.write_str(&one_line(&line))?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {}", one_line(hint)))
     }
+}
+
+/// Messages quote what was written: a key with a line break in it must not look like a line of ours, nor a variable do
+/// something to the terminal.
+fn one_line(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 impl fmt::Display for Place {
@@ -116,3 +123,19 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Environment, judge};
+
+    #[test]
+    fn what_was_written_cannot_forge_a_line_of_the_report() {
+        let environment = Environment::new(&[("HARMONYLITE_X\nb: error: c", "1")], Some("0123456789abcdef"));
+        let text = "\"db_path\\na: error: b\" = 1\ndb_path = 'x'";
+        let said = judge(Some(("node\n.toml", text)), &environment, &[]).unwrap_err().to_string();
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].starts_with("node\\n.toml:1: error: unknown key `db_path\\na: error: b`"), "{said}");
+        assert!(lines.iter().all(|line| !line.starts_with("a:") && !line.starts_with("b:")), "{said}");
+        assert!(lines.iter().any(|line| line.starts_with("HARMONYLITE_X\\nb: error: c: warning")), "{said}");
+    }
+}

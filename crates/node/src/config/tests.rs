@@ -44,6 +44,15 @@ fn a_database_is_all_that_must_be_named() {
 }
 
 #[test]
+fn a_node_id_of_zero_on_a_machine_without_an_id_is_explained() {
+    for text in ["db_path = 'x'\n\nnode_id = 0", "db_path = 'x'"] {
+        let said = judge(Some(("node.toml", text)), &Environment::default(), &[]).unwrap_err().to_string();
+        assert!(said.contains("`node_id` is missing"), "{text}: {said}");
+        assert_eq!(said.contains("node.toml:3: "), text.contains("node_id"), "{said}");
+    }
+}
+
+#[test]
 fn a_configuration_for_three_nodes_on_one_machine_is_understood() {
     let settings = settings(
         "[cluster]\nlisten = '127.0.0.1:4221'\n\

@@ -63,9 +63,11 @@ fn node_id(raw: &mut Raw, whole: &Place, environment: &Environment) -> Option<(N
         return Some((id, false));
     }
     let derived = environment.machine_id.as_deref().and_then(derive_node_id);
-    if derived.is_none() && !raw.is_set("node_id") && !raw.incomplete {
+    // 0 was written: that says as much as nothing. A value that was refused has its error already.
+    let zero = raw.place("node_id");
+    if derived.is_none() && (zero.is_some() || !raw.is_set("node_id")) && !raw.incomplete {
         let message = "`node_id` is missing, and this machine has no /etc/machine-id to derive it from";
-        let problem = Problem::error(whole.clone(), message);
+        let problem = Problem::error(zero.unwrap_or_else(|| whole.clone()), message);
         raw.problems.push(problem.hint("give every node a number of its own: node_id = 1"));
     }
     derived.map(|id| (id, true))
