@@ -75,6 +75,8 @@ pub enum Input {
     Applied(Applied),
     /// The transaction was rolled back.
     ApplyFailed(ApplyFailure),
+    /// Somebody had dead letters tried again: what that did to the database.
+    LettersRetried(Applied),
     /// The answer to `InspectOwnFrames`: `None` when they fit the database, else why they do not (R9).
     OwnFramesInspected {
         /// Why the database is an older copy of itself.
@@ -226,6 +228,8 @@ pub struct Applied {
     pub dead_letters: u64,
     /// The greatest clock among the rows.
     pub newest: Hlc,
+    /// The greatest clock among the rows of each origin.
+    pub clocks: BTreeMap<Origin, Hlc>,
     /// How long the write lock was held, in microseconds.
     pub held_us: u64,
     /// Somebody else committed since the last apply of ours.
@@ -264,4 +268,6 @@ pub struct Housekept {
     pub trimmed: u64,
     /// Log rows that still wait for their version or for trimming although everything is published.
     pub remaining_rows: u64,
+    /// Entries of the conflict log beyond its bounds are left.
+    pub conflicts_remain: bool,
 }

@@ -220,6 +220,7 @@ const fn code_of(kind: StoreErrorKind) -> ExitCode {
         | StoreErrorKind::Exclusive
         | StoreErrorKind::NewerFormat
         | StoreErrorKind::OriginalTables
+        | StoreErrorKind::NeverStarted
         | StoreErrorKind::Damaged
         | StoreErrorKind::InputOutput
         | StoreErrorKind::Sqlite => ExitCode::Database,

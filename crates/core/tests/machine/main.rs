@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod clock_drift;
 mod consumer;
 mod publisher;
 mod restart;
@@ -44,6 +45,7 @@ impl Node {
             compress: false,
             message_size_max: 4096,
             housekeeping_interval_ms: 5000,
+            clock_drift_max_ms: Some(10_000),
             own_sources: BTreeMap::from([(Shard::FIRST, own())]),
             shared: false,
         };

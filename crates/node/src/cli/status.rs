@@ -107,6 +107,10 @@ fn render(status: &NodeStatus) -> String {
     text.push_str(&tables(&replication.tables));
     text.push_str(&peers(status));
     text.push_str(&sources(status));
+    for clock in &replication.clocks_ahead {
+        let (origin, ahead_s) = (&clock.origin, clock.ahead_ms.div_ceil(1000));
+        text.push_str(&format!("\nCLOCK AHEAD {origin}: by {ahead_s} s, look at the time on its node\n"));
+    }
     for stopped in &replication.stopped {
         text.push_str(&format!("\nSTOPPED {}: {}\n", stopped.source, stopped.reason));
     }
@@ -191,7 +195,7 @@ fn sources(status: &NodeStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{NatsStatus, PeerStatus, SourceStatus, Stopped};
+    use crate::status::{ClockAhead, NatsStatus, PeerStatus, SourceStatus, Stopped};
 
     fn table(name: &str, reason: Option<&str>, notes: &[&str]) -> TableStatus {
         TableStatus {
@@ -238,6 +242,7 @@ mod tests {
             behind: 2,
             ..SourceStatus::default()
         }];
+        replication.clocks_ahead = vec![ClockAhead { origin: "3/0000000000000001".into(), ahead_ms: 59_001 }];
         replication.stopped =
             vec![Stopped { source: "2/changes-1".into(), reason: "2 messages are gone".into() }];
         status
@@ -266,6 +271,8 @@ db2:4221  ?     no         refused
 
 SOURCE       STATE    CHECKPOINT  BEHIND  ROWS  LAG  WHY
 2/changes-1  stopped  10          2       0     -
+
+CLOCK AHEAD 3/0000000000000001: by 60 s, look at the time on its node
 
 STOPPED 2/changes-1: 2 messages are gone
 ";

@@ -24,7 +24,7 @@ use harmonylite_core::input::{Input, SchemaRead, StoreState};
 use harmonylite_core::limits::MESSAGE_SIZE_MAX;
 use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
 use harmonylite_core::status::Status;
-use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store, StoreErrorKind};
+use harmonylite_sqlite::{ClockSql, ConflictRetention, LockFile, OpenOptions, Store, StoreErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,12 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
         publish: settings.publish,
         clock: ClockSql::default(),
     };
-    Ok(Store::open(&settings.db_path, &options)?)
+    let mut store = Store::open(&settings.db_path, &options)?;
+    store.set_conflict_retention(ConflictRetention {
+        entries_max: settings.conflict.log_max_entries,
+        age_ms_max: settings.conflict.log_max_age.map(in_ms),
+    });
+    Ok(store)
 }
 
 async fn start_server(settings: &Settings) -> Result<Server, ExitError> {
@@ -237,10 +242,15 @@ fn core_settings(settings: &Settings, own: &OwnStreams) -> CoreSettings {
         replicate: settings.replicate,
         compress: settings.replication_log.compress,
         message_size_max: MESSAGE_SIZE_MAX,
-        housekeeping_interval_ms: u64::try_from(settings.cleanup_interval.as_millis()).unwrap_or(u64::MAX),
+        housekeeping_interval_ms: in_ms(settings.cleanup_interval),
+        clock_drift_max_ms: settings.conflict.max_clock_drift.map(in_ms),
         own_sources: own.sources(),
         shared: false,
     }
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<DriverError> for ExitError {

@@ -147,7 +147,7 @@ impl StoreThread {
                 Ok(state) => Input::IncarnationMinted(state),
                 Err(error) => failed(StoreRequest::MintIncarnation, &error),
             },
-            Request::Housekeep(request) => match self.store.housekeep(&request) {
+            Request::Housekeep(request) => match self.store.housekeep(&request, wall_ms()) {
                 Ok(done) => Input::Housekept(done),
                 Err(error) => failed(StoreRequest::Housekeep, &error),
             },
