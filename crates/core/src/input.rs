@@ -75,8 +75,8 @@ pub enum Input {
     Applied(Applied),
     /// The transaction was rolled back.
     ApplyFailed(ApplyFailure),
-    /// Somebody had dead letters tried again: what that did to the database.
-    LettersRetried(Applied),
+    /// Somebody had dead letters tried again or dropped.
+    LettersTended(LettersTended),
     /// The answer to `InspectOwnFrames`: `None` when they fit the database, else why they do not (R9).
     OwnFramesInspected {
         /// Why the database is an older copy of itself.
@@ -234,6 +234,15 @@ pub struct Applied {
     pub held_us: u64,
     /// Somebody else committed since the last apply of ours.
     pub application_wrote: bool,
+}
+
+/// What became of dead letters that somebody asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LettersTended {
+    /// What trying them again did to the database; one that stays counts nowhere.
+    pub applied: Applied,
+    /// How many are gone.
+    pub gone: u64,
 }
 
 /// Why an apply was rolled back.

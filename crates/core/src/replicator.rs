@@ -6,7 +6,9 @@ use crate::clock_drift::ClockDrift;
 use crate::consumer::{Consumer, Kind};
 use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
 use crate::event::Event;
-use crate::input::{Housekept, Input, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp};
+use crate::input::{
+    Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp,
+};
 use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
 use crate::publisher::{Options, Publisher};
@@ -49,6 +51,8 @@ pub struct Replicator {
     state: StoreState,
     life: Life,
     counters: Counters,
+    /// In the database now.
+    dead_letters: u64,
     /// Of the last input.
     now: Timestamp,
     /// Requests that the store refused and that are due again.
@@ -108,6 +112,7 @@ impl Replicator {
             tables: Vec::new(),
             life: Life::Running,
             counters: Counters::default(),
+            dead_letters: state.dead_letters,
             now: Timestamp::default(),
             retry: Vec::new(),
             state,
@@ -173,11 +178,13 @@ impl Replicator {
                 self.consumer.on_delivered(&source, epoch, sequence, &bytes, effects);
             }
             Input::Applied(applied) => {
+                self.dead_letters += applied.dead_letters;
                 self.drift.on_merged(now, &applied.clocks, effects);
                 self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
                 self.publish_displaced(applied.displaced, effects);
             }
-            Input::LettersRetried(applied) => {
+            Input::LettersTended(LettersTended { applied, gone }) => {
+                self.dead_letters = self.dead_letters.saturating_sub(gone);
                 self.drift.on_merged(now, &applied.clocks, effects);
                 self.consumer.on_retried(&applied, effects);
                 self.publish_displaced(applied.displaced, effects);
@@ -362,6 +369,7 @@ impl Replicator {
             publisher: self.publisher.status(),
             sources: self.consumer.status(),
             positions: self.consumer.positions().clone(),
+            dead_letters: self.dead_letters,
             clocks_ahead: self.drift.status(self.now),
             counters: Counters {
                 published_log_rows: self.counters.published_log_rows,

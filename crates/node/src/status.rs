@@ -82,6 +82,8 @@ pub struct ReplicationStatus {
     pub sources: Vec<SourceStatus>,
     /// How far each origin's chain is applied here.
     pub positions: Vec<PositionStatus>,
+    /// Rows that wait among the dead letters, from before the process started, too.
+    pub dead_letters: u64,
     /// Whose clock is further ahead of ours than `conflict.max_clock_drift`.
     pub clocks_ahead: Vec<ClockAhead>,
     /// Since the process started.
@@ -206,6 +208,7 @@ impl From<&core::Status> for ReplicationStatus {
             stopped: sources.iter().filter(|source| source.state == "stopped").map(Stopped::from).collect(),
             sources,
             positions: status.positions.iter().map(PositionStatus::from).collect(),
+            dead_letters: status.dead_letters,
             clocks_ahead: status.clocks_ahead.iter().map(ClockAhead::from).collect(),
             counters: Counters::from(&status.counters),
         }
@@ -316,6 +319,7 @@ mod tests {
             publisher: core::PublisherStatus { state: "idle", ..core::PublisherStatus::default() },
             sources: [(SourceId("2/harmonylite-changes-1".into()), stopped)].into(),
             positions: [((origin, Shard::FIRST), LogPosition::new(99).unwrap())].into(),
+            dead_letters: 3,
             clocks_ahead: [(origin, 60_000)].into(),
             counters: core::Counters { conflicts: 2, ..core::Counters::default() },
         }
@@ -329,6 +333,7 @@ mod tests {
             status.clocks_ahead,
             [ClockAhead { origin: "1/00000000000000ff".into(), ahead_ms: 60_000 }]
         );
+        assert_eq!(status.dead_letters, 3);
         assert_eq!(status.stopped[0].source, "2/harmonylite-changes-1");
         assert_eq!(status.positions[0].origin, "1/00000000000000ff");
         assert!(!status.tables[0].replicated);

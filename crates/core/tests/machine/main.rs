@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-mod clock_drift;
 mod consumer;
 mod publisher;
 mod restart;
+mod set_aside;
 
 use std::collections::BTreeMap;
 

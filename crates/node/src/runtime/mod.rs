@@ -8,6 +8,7 @@ pub mod allocator;
 mod clock;
 mod control;
 mod driver;
+mod letters;
 mod own_streams;
 mod peers;
 mod replaced;
@@ -29,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::clock::wall_ms;
 pub use self::summary::Summary;
 
 use self::control::ControlSocket;
@@ -175,7 +177,7 @@ async fn operate(
         sources: own.start_sources(&inputs, &tasks),
     };
     let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
-    serve_status(settings, summary, &local, &peers, &calls, &tasks);
+    serve_calls(settings, summary, &local, &peers, &calls, &tasks);
     let mut effects = Vec::new();
     let replicator = Replicator::new(core_settings(settings, &own), state, schema, &mut effects);
     let driver = Driver::start(replicator, world, effects)?;
@@ -205,8 +207,9 @@ fn start_store(
         .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start a thread: {error}")))
 }
 
-/// Answers on the control socket. Without it only `harmonylite status` is missing: no reason not to replicate.
-fn serve_status(
+/// Answers on the control socket. Without it only `harmonylite status` and `dead-letters` are missing: no reason not to
+/// replicate.
+fn serve_calls(
     settings: &Settings,
     summary: Summary,
     local: &Connection,
@@ -217,7 +220,7 @@ fn serve_status(
     let socket = match ControlSocket::bind(&settings.db_path) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!(%error, "no control socket, `harmonylite status` will not reach this process");
+            tracing::warn!(%error, "no control socket, `harmonylite status` and `dead-letters` will not reach this process");
             return;
         }
     };

@@ -1,7 +1,8 @@
-//! The alarm for clocks that are ahead of ours.
+//! What is set aside or wrong without stopping anything: clocks that are ahead of ours, dead letters, old conflicts.
 
 use super::*;
 use harmonylite_core::effect::Timer;
+use harmonylite_core::input::LettersTended;
 use harmonylite_core::limits::EXPIRY_INTERVAL_MS;
 
 /// Node 2's group up to `through` is applied; its newest row is `ahead_ms` ahead of our clock.
@@ -52,12 +53,22 @@ fn dead_letters_tried_again_are_counted_alarmed_about_and_published_when_they_di
     let mut node = Node::following();
     let clocks = BTreeMap::from([(origin(2), Hlc::from_millis(node.now + 60_000))]);
     let rows_applied = BTreeMap::from([(peer(), 3)]);
-    node.send(Input::LettersRetried(Applied { rows_applied, displaced: 1, clocks, ..Applied::default() }));
+    let applied = Applied { rows_applied, displaced: 1, clocks, ..Applied::default() };
+    node.send(Input::LettersTended(LettersTended { applied, gone: 1 }));
     let effects = node.take();
     assert!(effects.iter().any(|effect| matches!(effect, Effect::ReadLog(_))), "{effects:?}");
     assert_eq!(alarms(&effects).len(), 1);
     let status = node.replicator.status();
     assert_eq!((status.counters.rows_applied, status.sources[&peer()].rows_applied), (3, 3));
+}
+
+#[test]
+fn dead_letters_are_counted_over_the_lives_of_the_process() {
+    let mut node = Node::with(StoreState { dead_letters: 5, ..state() }, |_| ());
+    node.send(Input::Applied(Applied { dead_letters: 2, ..Applied::default() }));
+    assert_eq!(node.replicator.status().dead_letters, 7);
+    node.send(Input::LettersTended(LettersTended { gone: 3, ..LettersTended::default() }));
+    assert_eq!(node.replicator.status().dead_letters, 4);
 }
 
 #[test]
