@@ -2,7 +2,7 @@
 
 use super::*;
 use harmonylite_core::effect::Timer;
-use harmonylite_core::input::LettersTended;
+use harmonylite_core::input::{Housekept, LettersTended};
 use harmonylite_core::limits::EXPIRY_INTERVAL_MS;
 
 /// Node 2's group up to `through` is applied; its newest row is `ahead_ms` ahead of our clock.
@@ -89,6 +89,8 @@ fn an_idle_store_is_asked_now_and_then_whether_anything_became_too_old() {
     assert!(!asked(&mut node));
     node.now += EXPIRY_INTERVAL_MS;
     assert!(asked(&mut node));
-    node.send(Input::Housekept(Default::default()));
+    node.send(Input::Housekept(Housekept { conflicts_remain: true, ..Housekept::default() }));
+    assert!(asked(&mut node), "it said that there is more");
+    node.send(Input::Housekept(Housekept::default()));
     assert!(!asked(&mut node));
 }

@@ -1,4 +1,4 @@
-//! Dead letters of a node that runs: looked at beside it, tried again and dropped by it.
+//! Dead letters of a node that runs: looked at beside it, tried again and dropped by it over its control socket.
 
 use harmonylite_testkit::{Context, Node, Result, ensure, wait_for};
 use serde_json::Value;
@@ -70,4 +70,15 @@ fn a_running_node_tries_its_dead_letters_again_and_drops_them() -> Result<()> {
     first.execute("UPDATE t SET v = 3")?;
     cluster.wait_equal(&["t"], DEADLINE)?;
     no_panics(&cluster)
+}
+
+#[test]
+fn who_connects_and_says_nothing_keeps_nobody_waiting() -> Result<()> {
+    let cluster = following(1, SCHEMA)?;
+    let node = &cluster.nodes[0];
+    let _silent = std::os::unix::net::UnixStream::connect(harmonylite::status::socket_path(&node.db()))?;
+    ensure!(node.status()?["node_id"] == node.id(), "no status");
+    let (code, list) = json(node, &["dead-letters", "retry", "7", "--json"])?;
+    assert_eq!((code, &list["outcomes"][0]["outcome"]), (Some(2), &"missing".into()));
+    Ok(())
 }
