@@ -115,6 +115,19 @@ pub enum Event {
         /// How many.
         rows: u64,
     },
+    /// The clock of another node is further ahead of ours than allowed. Its changes are merged, so ours follow it: writes
+    /// of nodes whose clocks are right count from there. Said once, until it is within the limit again.
+    ClockAhead {
+        /// Whose changes; a node that merged such a clock carries it on.
+        origin: Origin,
+        /// How far ahead of our clock, in milliseconds.
+        ahead_ms: u64,
+    },
+    /// A clock that was too far ahead is within the limit again.
+    ClockWithinLimit {
+        /// Whose changes.
+        origin: Origin,
+    },
     /// The database refused a request; it is tried again.
     StoreTrouble {
         /// Which request.

@@ -75,6 +75,8 @@ pub enum Input {
     Applied(Applied),
     /// The transaction was rolled back.
     ApplyFailed(ApplyFailure),
+    /// Somebody had dead letters tried again or dropped.
+    LettersTended(LettersTended),
     /// The answer to `InspectOwnFrames`: `None` when they fit the database, else why they do not (R9).
     OwnFramesInspected {
         /// Why the database is an older copy of itself.
@@ -226,10 +228,21 @@ pub struct Applied {
     pub dead_letters: u64,
     /// The greatest clock among the rows.
     pub newest: Hlc,
+    /// The greatest clock among the rows of each origin.
+    pub clocks: BTreeMap<Origin, Hlc>,
     /// How long the write lock was held, in microseconds.
     pub held_us: u64,
     /// Somebody else committed since the last apply of ours.
     pub application_wrote: bool,
+}
+
+/// What became of dead letters that somebody asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LettersTended {
+    /// What trying them again did to the database; one that stays counts nowhere.
+    pub applied: Applied,
+    /// How many are gone.
+    pub gone: u64,
 }
 
 /// Why an apply was rolled back.
@@ -264,4 +277,6 @@ pub struct Housekept {
     pub trimmed: u64,
     /// Log rows that still wait for their version or for trimming although everything is published.
     pub remaining_rows: u64,
+    /// Entries of the conflict log beyond its bounds are left.
+    pub conflicts_remain: bool,
 }

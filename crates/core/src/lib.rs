@@ -13,6 +13,7 @@
 //! `docs/protocol.md`.
 
 mod backoff;
+mod clock_drift;
 pub mod codec;
 pub mod conflict;
 mod consumer;

@@ -49,6 +49,14 @@ pub const RETRY_MAX_MS: u64 = 2_000;
 pub const APPLY_HOLD_TARGET_US: u64 = 2_000;
 /// The same while nobody else writes: catching up.
 pub const APPLY_HOLD_IDLE_US: u64 = 50_000;
+/// How often the store is asked whether anything became too old, beside housekeeping for its own reasons, in milliseconds.
+pub const EXPIRY_INTERVAL_MS: u64 = 600_000;
+/// Entries that the conflict log keeps unless told otherwise.
+pub const CONFLICTS_KEPT: u64 = 10_000;
+/// How long it keeps one unless told otherwise, in milliseconds: 30 days.
+pub const CONFLICTS_KEPT_MS: u64 = 30 * 24 * 3_600_000;
+/// How far another node's clock may be ahead of ours before it is an alarm, unless told otherwise, in milliseconds.
+pub const CLOCK_DRIFT_MAX_MS: u64 = 10_000;
 /// Log rows after which housekeeping runs without waiting for its interval; also the most it stamps in one commit.
 pub const HOUSEKEEPING_ROWS: usize = 10_000;
 

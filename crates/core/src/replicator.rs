@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock_drift::ClockDrift;
 use crate::consumer::{Consumer, Kind};
 use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
 use crate::event::Event;
-use crate::input::{Housekept, Input, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp};
-use crate::limits::{HOUSEKEEPING_ROWS, RETRY_MAX_MS};
+use crate::input::{
+    Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp,
+};
+use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
 use crate::publisher::{Options, Publisher};
 use crate::status::{Counters, Status};
@@ -28,6 +31,8 @@ pub struct Settings {
     pub message_size_max: usize,
     /// Between two commits of housekeeping, in milliseconds.
     pub housekeeping_interval_ms: u64,
+    /// How far another node's clock may be ahead of ours before it is an alarm, in milliseconds; `None` never is one.
+    pub clock_drift_max_ms: Option<u64>,
     /// Our own streams, by shard; one for each of `shards`.
     pub own_sources: BTreeMap<Shard, SourceId>,
     /// Shared mode: all nodes publish to those streams, and read them.
@@ -40,11 +45,16 @@ pub struct Replicator {
     settings: Settings,
     publisher: Publisher,
     consumer: Consumer,
+    drift: ClockDrift,
     housekeeping: Housekeeping,
     tables: Vec<TableReport>,
     state: StoreState,
     life: Life,
     counters: Counters,
+    /// In the database now.
+    dead_letters: u64,
+    /// Of the last input.
+    now: Timestamp,
     /// Requests that the store refused and that are due again.
     retry: Vec<StoreRequest>,
 }
@@ -67,6 +77,8 @@ struct Housekeeping {
     saving: PublishedPositions,
     /// The store has rows left to stamp or trim.
     backlog: bool,
+    /// When the store was last asked for more than saving.
+    asked: Timestamp,
     /// The save before the end was made.
     last_save: bool,
     /// `published_log_rows` when it ran last.
@@ -90,6 +102,7 @@ impl Replicator {
         let mut replicator = Self {
             publisher: Publisher::new(options, &state),
             consumer: Consumer::new(settings.cluster.clone(), settings.shards, &state),
+            drift: ClockDrift::new(settings.clock_drift_max_ms),
             // What an earlier process left to stamp or trim: the store looks, and commits nothing when there is nothing.
             housekeeping: Housekeeping {
                 saved: state.published.clone(),
@@ -99,6 +112,8 @@ impl Replicator {
             tables: Vec::new(),
             life: Life::Running,
             counters: Counters::default(),
+            dead_letters: state.dead_letters,
+            now: Timestamp::default(),
             retry: Vec::new(),
             state,
             settings,
@@ -117,6 +132,7 @@ impl Replicator {
         if self.life == Life::Ended {
             return;
         }
+        self.now = now;
         self.route(now, input, effects);
         for own in self.consumer.take_checked(effects) {
             self.publisher.on_checked(own.shard, own.through, own.last, effects);
@@ -167,10 +183,16 @@ impl Replicator {
                 self.consumer.on_delivered(&source, epoch, sequence, &bytes, effects);
             }
             Input::Applied(applied) => {
+                self.dead_letters += applied.dead_letters;
+                self.drift.on_merged(now, &applied.clocks, effects);
                 self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
-                if applied.displaced > 0 {
-                    self.publisher.on_log_changed(effects);
-                }
+                self.publish_displaced(applied.displaced, effects);
+            }
+            Input::LettersTended(LettersTended { applied, gone }) => {
+                self.dead_letters = self.dead_letters.saturating_sub(gone);
+                self.drift.on_merged(now, &applied.clocks, effects);
+                self.consumer.on_retried(&applied, effects);
+                self.publish_displaced(applied.displaced, effects);
             }
             Input::ApplyFailed(failure) => self.consumer.on_apply_failed(&failure, effects),
             Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(effects),
@@ -192,6 +214,11 @@ impl Replicator {
         match timer {
             Timer::Housekeeping => {
                 self.housekeeping.due = true;
+                self.drift.review(self.now, effects);
+                // Conflict log entries grow old although nothing else happens.
+                if self.now.0.saturating_sub(self.housekeeping.asked.0) >= EXPIRY_INTERVAL_MS {
+                    self.housekeeping.backlog = true;
+                }
                 self.set_housekeeping_timer(effects);
             }
             Timer::Observe(source) => self.consumer.on_observe_timer(&source, effects),
@@ -203,6 +230,13 @@ impl Replicator {
                 }
             }
             Timer::RetryStore => self.retry_store(effects),
+        }
+    }
+
+    /// Displaced rows are logged on the store's own connection: nobody else notices them.
+    fn publish_displaced(&mut self, rows: u64, effects: &mut Effects) {
+        if rows > 0 {
+            self.publisher.on_log_changed(effects);
         }
     }
 
@@ -278,6 +312,7 @@ impl Replicator {
         if published == self.housekeeping.saved && checkpoints.is_empty() && !self.housekeeping.backlog {
             return;
         }
+        self.housekeeping.asked = self.now;
         self.housekeeping.saving.clone_from(&published);
         self.housekeeping.in_flight = Some(checkpoints.clone());
         effects.push(Effect::Housekeep(Housekeep { published, checkpoints }));
@@ -288,7 +323,7 @@ impl Replicator {
             self.consumer.saved(&checkpoints);
             self.housekeeping.saved = std::mem::take(&mut self.housekeeping.saving);
         }
-        self.housekeeping.backlog = done.remaining_rows > 0;
+        self.housekeeping.backlog = done.remaining_rows > 0 || done.conflicts_remain;
         self.housekeeping.due |= done.remaining_rows >= HOUSEKEEPING_ROWS as u64;
     }
 
@@ -322,7 +357,14 @@ impl Replicator {
         }
     }
 
-    /// The node's state now.
+    /// What is published, for work on the database that somebody asks for beside replication; `None` while the own
+    /// streams are not checked: such work stamps (R9).
+    #[must_use]
+    pub fn published(&self) -> Option<&PublishedPositions> {
+        self.publisher.is_checked().then(|| self.publisher.positions())
+    }
+
+    /// The node's state as of the last input.
     #[must_use]
     pub fn status(&self) -> Status {
         let consumed = self.consumer.counters;
@@ -332,6 +374,8 @@ impl Replicator {
             publisher: self.publisher.status(),
             sources: self.consumer.status(),
             positions: self.consumer.positions().clone(),
+            dead_letters: self.dead_letters,
+            clocks_ahead: self.drift.status(self.now),
             counters: Counters {
                 published_log_rows: self.counters.published_log_rows,
                 published_groups: self.counters.published_groups,

@@ -18,6 +18,10 @@ pub struct Status {
     pub sources: BTreeMap<SourceId, SourceStatus>,
     /// How far each origin's chain is applied here.
     pub positions: BTreeMap<(Origin, Shard), LogPosition>,
+    /// Rows that wait among the dead letters.
+    pub dead_letters: u64,
+    /// Origins whose clock is further ahead of ours than allowed, and how far, in milliseconds.
+    pub clocks_ahead: BTreeMap<Origin, u64>,
     /// Since the process started.
     pub counters: Counters,
 }

@@ -66,8 +66,9 @@ pub const TABLE: &[Meaning] = &[
     },
     Meaning {
         code: ExitCode::Usage,
-        meaning: "The command line is wrong: an unknown command or option, or a value that is missing.",
-        remedy: "`harmonylite help`.",
+        meaning: "The command line is wrong: an unknown command or option, a value that is missing, or the number of a \
+                  conflict or dead letter that is not there.",
+        remedy: "`harmonylite help`; the numbers are those of `conflicts list` and `dead-letters list`.",
         retryable: false,
     },
     Meaning {
@@ -140,6 +141,12 @@ impl ExitCode {
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// The code of that number.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        TABLE.iter().map(|row| row.code).find(|code| code.number() == number)
     }
 }
 
@@ -220,6 +227,7 @@ const fn code_of(kind: StoreErrorKind) -> ExitCode {
         | StoreErrorKind::Exclusive
         | StoreErrorKind::NewerFormat
         | StoreErrorKind::OriginalTables
+        | StoreErrorKind::NeverStarted
         | StoreErrorKind::Damaged
         | StoreErrorKind::InputOutput
         | StoreErrorKind::Sqlite => ExitCode::Database,

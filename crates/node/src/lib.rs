@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod letters;
 pub mod nats;
 pub mod runtime;
 pub mod status;

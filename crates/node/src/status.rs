@@ -82,6 +82,10 @@ pub struct ReplicationStatus {
     pub sources: Vec<SourceStatus>,
     /// How far each origin's chain is applied here.
     pub positions: Vec<PositionStatus>,
+    /// Rows that wait among the dead letters, from before the process started, too.
+    pub dead_letters: u64,
+    /// Whose clock is further ahead of ours than `conflict.max_clock_drift`.
+    pub clocks_ahead: Vec<ClockAhead>,
     /// Since the process started.
     pub counters: Counters,
     /// What stands still until somebody does something.
@@ -146,6 +150,15 @@ pub struct PositionStatus {
     pub position: i64,
 }
 
+/// A clock that is too far ahead of ours.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ClockAhead {
+    /// `<node id>/<incarnation>` of the changes that carry it.
+    pub origin: String,
+    /// How far ahead it is, in milliseconds.
+    pub ahead_ms: u64,
+}
+
 /// Something that stands still.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Stopped {
@@ -195,6 +208,8 @@ impl From<&core::Status> for ReplicationStatus {
             stopped: sources.iter().filter(|source| source.state == "stopped").map(Stopped::from).collect(),
             sources,
             positions: status.positions.iter().map(PositionStatus::from).collect(),
+            dead_letters: status.dead_letters,
+            clocks_ahead: status.clocks_ahead.iter().map(ClockAhead::from).collect(),
             counters: Counters::from(&status.counters),
         }
     }
@@ -248,6 +263,12 @@ impl From<Position<'_>> for PositionStatus {
     }
 }
 
+impl From<(&harmonylite_core::model::Origin, &u64)> for ClockAhead {
+    fn from((origin, &ahead_ms): (&harmonylite_core::model::Origin, &u64)) -> Self {
+        Self { origin: origin.to_string(), ahead_ms }
+    }
+}
+
 impl From<&SourceStatus> for Stopped {
     fn from(source: &SourceStatus) -> Self {
         Self { source: source.id.clone(), reason: source.reason.clone().unwrap_or_default() }
@@ -298,6 +319,8 @@ mod tests {
             publisher: core::PublisherStatus { state: "idle", ..core::PublisherStatus::default() },
             sources: [(SourceId("2/harmonylite-changes-1".into()), stopped)].into(),
             positions: [((origin, Shard::FIRST), LogPosition::new(99).unwrap())].into(),
+            dead_letters: 3,
+            clocks_ahead: [(origin, 60_000)].into(),
             counters: core::Counters { conflicts: 2, ..core::Counters::default() },
         }
     }
@@ -306,6 +329,11 @@ mod tests {
     fn what_the_core_knows_is_told_and_what_stands_still_is_listed() {
         let status = ReplicationStatus::from(&core_status());
         assert_eq!((status.sources[0].behind, status.counters.conflicts), (5, 2));
+        assert_eq!(
+            status.clocks_ahead,
+            [ClockAhead { origin: "1/00000000000000ff".into(), ahead_ms: 60_000 }]
+        );
+        assert_eq!(status.dead_letters, 3);
         assert_eq!(status.stopped[0].source, "2/harmonylite-changes-1");
         assert_eq!(status.positions[0].origin, "1/00000000000000ff");
         assert!(!status.tables[0].replicated);

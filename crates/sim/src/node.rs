@@ -139,6 +139,7 @@ impl Node {
             compress: false,
             message_size_max: 4096,
             housekeeping_interval_ms: profile.housekeeping_ms,
+            clock_drift_max_ms: None,
             own_sources,
             shared: profile.mode == Mode::Shared,
         };
@@ -212,7 +213,7 @@ impl Node {
                 Ok(state) => Input::IncarnationMinted(state),
                 Err(error) => failed(StoreRequest::MintIncarnation, &error),
             },
-            Request::Housekeep(request) => match store.housekeep(&request) {
+            Request::Housekeep(request) => match store.housekeep(&request, now_ms) {
                 Ok(done) => Input::Housekept(done),
                 Err(error) => failed(StoreRequest::Housekeep, &error),
             },

@@ -30,6 +30,8 @@ pub enum StoreErrorKind {
     NewerFormat,
     /// It holds tables of the original HarmonyLite.
     OriginalTables,
+    /// It has no tables of ours.
+    NeverStarted,
     /// Some of our tables are gone or make no sense.
     Damaged,
     /// The schema is not the one that was read: read it again.

@@ -12,19 +12,23 @@ use crate::checkpoint::{
     count_log_rows, log_end, mark, moved_checkpoints, published, raise_observed, save_checkpoint,
     save_published,
 };
+use crate::conflict_log;
 use crate::error::StoreError;
 use crate::meta::{CHANGE_LOG_GLOBAL, key};
 use crate::session::Session;
 use crate::stamp::stamp;
 use crate::table_sql;
 
+/// Conflict log entries that one commit trims.
+const TRIM_CONFLICTS: usize = 1000;
+
 impl Store {
-    /// Saves what is published and consumed, stamps and trims a bounded number of log rows, in one commit. With
-    /// nothing to do there is no commit and no lock.
+    /// Saves what is published and consumed, stamps and trims a bounded number of log rows, trims the conflict log, in
+    /// one commit. With nothing to do there is no commit and no lock. `now_ms` is the wall clock as for an apply.
     ///
     /// While the schema is another than the one that was read, the log is left alone: only positions are saved.
-    pub fn housekeep(&mut self, request: &Housekeep) -> Result<Housekept, StoreError> {
-        if !self.housekeeping_is_due(request)? {
+    pub fn housekeep(&mut self, request: &Housekeep, now_ms: u64) -> Result<Housekept, StoreError> {
+        if !self.housekeeping_is_due(request, now_ms)? {
             return Ok(Housekept::default());
         }
         let transaction = self.begin_write()?;
@@ -33,16 +37,22 @@ impl Store {
             save_checkpoint(&transaction, source, checkpoint, 0)?;
         }
         let mut done = Housekept::default();
+        let session = Session::new(self);
+        conflict_log::trim(&session, now_ms, TRIM_CONFLICTS)?;
         if !self.schema_differs()? {
-            let session = Session::new(self);
             done = tend_log(&session, &request.published, self.limits.housekeeping_rows)?;
         }
+        done.conflicts_remain = conflict_log::is_overfull(&transaction, &self.retention, now_ms)?;
+        drop(session);
         transaction.commit()?;
         Ok(done)
     }
 
-    fn housekeeping_is_due(&self, request: &Housekeep) -> Result<bool, StoreError> {
+    fn housekeeping_is_due(&self, request: &Housekeep, now_ms: u64) -> Result<bool, StoreError> {
         let snapshot = self.begin_read()?;
+        if conflict_log::is_overfull(&snapshot, &self.retention, now_ms)? {
+            return Ok(true);
+        }
         let saved = published(&snapshot)?;
         let ahead = |(shard, through)| saved.by_shard.get(shard).is_none_or(|saved| saved < through);
         if request.published.settled > saved.settled || request.published.by_shard.iter().any(ahead) {
@@ -68,7 +78,7 @@ fn tend_log(
     let trimmed = trim(session, limit)?;
     let settled = mark(session.connection, key::SETTLED)?;
     let remaining_rows = count_log_rows(session.connection, 0, settled)?;
-    Ok(Housekept { stamped: stamped as u64, trimmed, remaining_rows })
+    Ok(Housekept { stamped: stamped as u64, trimmed, remaining_rows, ..Housekept::default() })
 }
 
 /// Deletes at most `limit` log rows that are published on every shard and stamped, oldest first; gives how many.

@@ -30,10 +30,13 @@ mod stamp;
 mod store;
 mod table_sql;
 mod value;
+mod views;
 
+pub use apply::{LetterOutcome, drop_dead_letters, retry_dead_letters};
 pub use change_log::LogReadOutcome;
 pub use cleanup::{Removed, cleanup, detach};
 pub use error::{StoreError, StoreErrorKind};
-pub use limits::Limits;
+pub use limits::{ConflictRetention, Limits};
 pub use lock::LockFile;
 pub use store::{ClockSql, OpenOptions, Store, plan};
+pub use views::{Conflict, Conflicts, DeadLetter, Fields, conflict, conflicts, dead_letter, dead_letters};

@@ -1,4 +1,4 @@
-//! How much one request does at most. The product uses the core's limits; the simulator and tests lower them.
+//! How much one request does at most, and how much is kept. The product uses the core's limits; the simulator and tests lower them.
 
 use harmonylite_core::limits;
 
@@ -15,6 +15,21 @@ pub struct Limits {
     pub housekeeping_rows: usize,
     /// Wait a tenth of a second for the application's lock before a request answers "busy". Not in virtual time.
     pub lock_patience: bool,
+}
+
+/// How much of the conflict log is kept. What is beyond goes with applies and housekeeping, oldest entries first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConflictRetention {
+    /// So many entries; `None` is any number.
+    pub entries_max: Option<u64>,
+    /// For so long, in milliseconds; `None` is for ever.
+    pub age_ms_max: Option<u64>,
+}
+
+impl Default for ConflictRetention {
+    fn default() -> Self {
+        Self { entries_max: Some(limits::CONFLICTS_KEPT), age_ms_max: Some(limits::CONFLICTS_KEPT_MS) }
+    }
 }
 
 impl Default for Limits {

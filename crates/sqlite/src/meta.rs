@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 
 /// The global change log: one row per captured change; `id` is the HLC of the change, rising over all tables.
 pub(crate) const CHANGE_LOG_GLOBAL: &str = "__harmonylite___change_log_global";
@@ -20,9 +20,10 @@ pub(crate) const POSITION: &str = "__harmonylite___position";
 pub(crate) const PUBLISHED: &str = "__harmonylite___published";
 /// How far each source is consumed.
 pub(crate) const CHECKPOINT: &str = "__harmonylite___checkpoint";
-/// Values that lost (G6, R5).
+/// Values that lost (G6, R5). `compared_key` is the key in its canonical form: other spellings of it are the same row.
+/// The constraint, which always holds, is an index to find a row's entries by.
 pub(crate) const CONFLICT_LOG: &str = "__harmonylite___conflict_log";
-/// Rows that could not be written (G7).
+/// Rows that could not be written (G7). `tried_ms`: when it was last tried again.
 pub(crate) const DEAD_LETTER: &str = "__harmonylite___dead_letter";
 /// A digest of each table's rows at the moment our tables were made.
 pub(crate) const BASELINE: &str = "__harmonylite___baseline";
@@ -52,14 +53,15 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         CONFLICT_LOG,
         "(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, table_name TEXT NOT NULL, key TEXT NOT NULL, \
          reason TEXT NOT NULL, loser_hlc INTEGER NOT NULL, loser_node INTEGER NOT NULL, \
-         loser_incarnation INTEGER NOT NULL, winner_hlc INTEGER NOT NULL, winner_node INTEGER NOT NULL, \
-         winner_incarnation INTEGER NOT NULL, row TEXT)",
+         loser_incarnation INTEGER NOT NULL, loser_displaced INTEGER NOT NULL, winner_hlc INTEGER NOT NULL, \
+         winner_node INTEGER NOT NULL, winner_incarnation INTEGER NOT NULL, winner_displaced INTEGER NOT NULL, \
+         row TEXT, restored_ms INTEGER, compared_key BLOB NOT NULL, UNIQUE(table_name, compared_key, id))",
     ),
     (
         DEAD_LETTER,
         "(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, source TEXT NOT NULL, table_name TEXT NOT NULL, \
          key TEXT NOT NULL, error TEXT NOT NULL, hlc INTEGER NOT NULL, node_id INTEGER NOT NULL, \
-         incarnation INTEGER NOT NULL, body BLOB NOT NULL)",
+         incarnation INTEGER NOT NULL, tried_ms INTEGER, body BLOB NOT NULL)",
     ),
     (BASELINE, "(table_name TEXT PRIMARY KEY, digest INTEGER NOT NULL) WITHOUT ROWID"),
 ];
@@ -107,6 +109,15 @@ pub(crate) mod flag {
     pub(crate) const TOMBSTONE: i64 = 2;
     /// The base version is displaced.
     pub(crate) const BASE_DISPLACED: i64 = 4;
+}
+
+/// Refuses a database that HarmonyLite never worked on.
+pub(crate) fn require_ours(connection: &Connection) -> Result<(), StoreError> {
+    if connection.table_exists(Some("main"), META)? {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::NeverStarted, "no node ever ran on this database")
+        .hint("check the path: it has no tables of harmonylite"))
 }
 
 /// The integer in the meta table under `name`.

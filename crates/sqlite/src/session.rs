@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::Store;
 use crate::catalog::{Catalog, Table};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::limits::ConflictRetention;
 use crate::origin::Origins;
 use crate::row_version::TableRows;
 
@@ -23,6 +24,8 @@ pub(crate) struct Session<'s> {
     pub(crate) shards: u16,
     /// Are local rows published at all (R15)?
     pub(crate) publish: bool,
+    /// How much of the conflict log is kept.
+    pub(crate) retention: ConflictRetention,
 }
 
 impl<'s> Session<'s> {
@@ -35,6 +38,7 @@ impl<'s> Session<'s> {
             own: store.origin,
             shards: store.options.shards,
             publish: store.options.publish,
+            retention: store.retention,
         }
     }
 

@@ -9,6 +9,7 @@ use harmonylite_core::effect::PublishedPositions;
 use crate::catalog::Table;
 use crate::change_log::{KeyEntries, Stretch, entries, own_version};
 use crate::checkpoint::{Floors, mark};
+use crate::conflict_log::mark_restored;
 use crate::error::StoreError;
 use crate::meta::{self, key};
 use crate::row_version::TableRows;
@@ -57,6 +58,9 @@ fn stamp_key(
     let version = own_version(clock, session.own, present, stored.as_ref(), floor);
     if stored.is_none_or(|stored| stored.version < version.version) {
         rows.set_version(&entries.key, &version)?;
+        if present && stored.is_some_and(|stored| stored.tombstone) {
+            mark_restored(session, rows.table, &entries.key, clock)?;
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, UNREAD};
 use crate::connection;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::identifier::quote;
-use crate::limits::Limits;
+use crate::limits::{ConflictRetention, Limits};
 use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
 use crate::mirror;
 
@@ -71,6 +71,8 @@ pub struct Store {
     pub(crate) origin_index: i64,
     /// How much one request does at most.
     pub(crate) limits: Limits,
+    /// How much of the conflict log is kept.
+    pub(crate) retention: ConflictRetention,
     /// `PRAGMA data_version` as the last apply saw it.
     pub(crate) data_version: Option<i64>,
     /// Tables whose mirrored triggers failed.
@@ -116,10 +118,43 @@ impl Store {
             origin: identity.origin,
             origin_index: identity.index,
             limits: Limits::default(),
+            retention: ConflictRetention::default(),
             data_version: None,
             failed_mirrors: mirror::Failed::default(),
             path,
             opened: prepared.repaired,
+        })
+    }
+
+    /// Opens a database that is ours already, as who it is, and mends nothing: for work on it while no node runs.
+    ///
+    /// The caller holds the [`LockFile`](crate::LockFile) of the database.
+    pub(crate) fn open_as_it_is(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = connection::open(path)?;
+        let read = read_as_it_is(&mut connection).and_then(|(identity, shards, mut catalog)| {
+            mirror::follow(&mut connection, &mut catalog, &mirror::Failed::default())?;
+            Ok((identity, shards, catalog))
+        });
+        let (identity, shards, catalog) = read.map_err(|error| error.at(path.display()))?;
+        let options = OpenOptions {
+            node_id: identity.node_id,
+            fresh_incarnation: identity.incarnation,
+            shards,
+            publish: true,
+            clock: ClockSql::default(),
+        };
+        Ok(Self {
+            connection,
+            catalog,
+            options,
+            origin: identity.origin,
+            origin_index: identity.index,
+            limits: Limits::default(),
+            retention: ConflictRetention::default(),
+            data_version: None,
+            failed_mirrors: mirror::Failed::default(),
+            path: path.to_owned(),
+            opened: Repaired::default(),
         })
     }
 
@@ -128,6 +163,11 @@ impl Store {
         connection::settle(&mut self.connection, limits.lock_patience)?;
         self.limits = limits;
         Ok(())
+    }
+
+    /// From now on the conflict log is kept within `retention`.
+    pub fn set_conflict_retention(&mut self, retention: ConflictRetention) {
+        self.retention = retention;
     }
 
     /// The database file, as given to [`Store::open`].
@@ -183,6 +223,22 @@ fn read_plan(connection: &mut Connection) -> Result<Catalog, StoreError> {
     Ok(survey.catalog)
 }
 
+fn read_as_it_is(connection: &mut Connection) -> Result<(Identity, u16, Catalog), StoreError> {
+    let transaction = connection.transaction()?;
+    let survey = Survey::read(&transaction, &ClockSql::default().0)?;
+    survey.own.check(&transaction)?;
+    meta::require_ours(&transaction)?;
+    if !survey.is_complete() {
+        let message = "the tables and triggers of harmonylite do not fit the schema";
+        return Err(StoreError::new(StoreErrorKind::SchemaChanged, message)
+            .hint("start the node, which mends them, and try again"));
+    }
+    check_format(&transaction)?;
+    let shards = required(&transaction, key::SHARDS)?;
+    let shards = u16::try_from(shards).map_err(|_| damaged("the number of shards is out of range"))?;
+    Ok((read_identity(&transaction)?, shards, survey.catalog))
+}
+
 fn schema_read(catalog: &Catalog, repaired: &Repaired) -> SchemaRead {
     SchemaRead {
         tables: catalog.reports.clone(),
@@ -194,6 +250,8 @@ fn schema_read(catalog: &Catalog, repaired: &Repaired) -> SchemaRead {
 
 /// Who the database belongs to.
 struct Identity {
+    node_id: NodeId,
+    incarnation: Incarnation,
     origin: Origin,
     index: i64,
 }
@@ -297,7 +355,7 @@ fn mint(connection: &Connection, options: &OpenOptions) -> Result<(), StoreError
     Ok(())
 }
 
-fn check_identity(connection: &Connection, options: &OpenOptions) -> Result<(), StoreError> {
+fn check_format(connection: &Connection) -> Result<(), StoreError> {
     let format = required(connection, key::FORMAT_VERSION)?;
     if format > FORMAT_VERSION {
         let message = format!(
@@ -307,6 +365,11 @@ fn check_identity(connection: &Connection, options: &OpenOptions) -> Result<(), 
             StoreError::new(StoreErrorKind::NewerFormat, message).hint("upgrade harmonylite on this node")
         );
     }
+    Ok(())
+}
+
+fn check_identity(connection: &Connection, options: &OpenOptions) -> Result<(), StoreError> {
+    check_format(connection)?;
     let node_id = required(connection, key::NODE_ID)?;
     if node_id != options.node_id.get().cast_signed() {
         let message = format!("the database belongs to node {node_id}, not to node {}", options.node_id);
@@ -329,7 +392,8 @@ fn read_identity(connection: &Connection) -> Result<Identity, StoreError> {
     let (node_id, incarnation) = (number(key::NODE_ID)?, number(key::INCARNATION)?);
     let ids = NodeId::new(node_id).zip(Incarnation::new(incarnation));
     let (node_id, incarnation) = ids.ok_or_else(|| damaged("node id or incarnation is out of range"))?;
-    Ok(Identity { origin: Origin::new(node_id, incarnation), index: required(connection, key::ORIGIN)? })
+    let (origin, index) = (Origin::new(node_id, incarnation), required(connection, key::ORIGIN)?);
+    Ok(Identity { node_id, incarnation, origin, index })
 }
 
 fn required(connection: &Connection, name: &str) -> Result<i64, StoreError> {

@@ -64,7 +64,7 @@ pub(crate) fn json_of<'a>(columns: impl IntoIterator<Item = (&'a str, &'a Value)
 }
 
 /// The value as SQLite's `quote()` would write it, and exact where that is not.
-fn literal(value: &Value) -> String {
+pub(crate) fn literal(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Integer(integer) => integer.to_string(),

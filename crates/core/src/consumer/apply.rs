@@ -157,11 +157,7 @@ impl Consumer {
             }
             self.return_credit(&id, effects);
         }
-        for (id, rows) in &applied.rows_applied {
-            if let Some(source) = self.sources.get_mut(id) {
-                source.checkpoint.rows_applied += rows;
-            }
-        }
+        self.count_by_source(applied);
         let saved = std::mem::take(&mut self.apply.checkpoints);
         self.saved(&saved);
         if applied.application_wrote {
@@ -169,6 +165,20 @@ impl Consumer {
             self.pause(applied.held_us.div_ceil(1000), effects);
         }
         saved_positions
+    }
+
+    /// Dead letters were tried again, beside the applies: nothing moves but what is counted.
+    pub(crate) fn on_retried(&mut self, applied: &Applied, effects: &mut Effects) {
+        self.count(applied, effects);
+        self.count_by_source(applied);
+    }
+
+    fn count_by_source(&mut self, applied: &Applied) {
+        for (id, rows) in &applied.rows_applied {
+            if let Some(source) = self.sources.get_mut(id) {
+                source.checkpoint.rows_applied += rows;
+            }
+        }
     }
 
     /// The transaction was rolled back: nothing is lost, the groups wait again.

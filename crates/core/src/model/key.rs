@@ -21,6 +21,12 @@ impl CanonicalKey {
         Self(bytes)
     }
 
+    /// The bytes: equal for equal keys, and of no other meaning.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The shard of that row among `shards` (at least 1).
     #[must_use]
     pub fn shard(&self, table: &str, shards: u16) -> Shard {

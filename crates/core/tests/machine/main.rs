@@ -5,6 +5,7 @@
 mod consumer;
 mod publisher;
 mod restart;
+mod set_aside;
 
 use std::collections::BTreeMap;
 
@@ -44,6 +45,7 @@ impl Node {
             compress: false,
             message_size_max: 4096,
             housekeeping_interval_ms: 5000,
+            clock_drift_max_ms: Some(10_000),
             own_sources: BTreeMap::from([(Shard::FIRST, own())]),
             shared: false,
         };

@@ -21,6 +21,7 @@ Examples:
   harmonylite run --config node.toml --dry-run    what would be replicated, and what not
   harmonylite run --config node.toml              beside the application, for as long as it lives
   harmonylite status --config node.toml           how the running node is
+  harmonylite conflicts list --config node.toml   which writes lost to which
 
 The options of the original HarmonyLite (-config FILE, -node-id N, -cleanup, ...) are understood, too.
 Exit codes are listed in docs/exit-codes.md, configuration keys in docs/configuration.md."
@@ -51,6 +52,34 @@ Examples:
 
 Without a running node it says what the database tells, and ends with 8.")]
     Status(ReportArguments),
+    /// Show writes that lost to later ones, with the rows that they wrote.
+    #[command(after_help = "\
+Examples:
+  harmonylite conflicts list --config node.toml
+  harmonylite conflicts list --db app.db --table note --json
+  harmonylite conflicts show 17 --db app.db
+
+Each node logs what it had and lost, so look at all of them. It reads the database only, beside the node and the
+application, or without them. Values are written as SQL does; what they mean stands in docs/conflicts.md.")]
+    Conflicts {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConflictsCommand,
+    },
+    /// Show rows of other nodes that could not be written here; try them again, or drop them.
+    #[command(after_help = "\
+Examples:
+  harmonylite dead-letters list --config node.toml
+  harmonylite dead-letters show 3 --config node.toml
+  harmonylite dead-letters retry --all --config node.toml
+  harmonylite dead-letters drop 3 --config node.toml
+
+A dead letter is missing on this node only. What became of one that was tried again stands in docs/conflicts.md.")]
+    DeadLetters {
+        /// What to do.
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
     /// Report everything that is wrong with a configuration; change nothing.
     #[command(after_help = "\
 Examples:
@@ -79,6 +108,84 @@ Examples:
     Demo(DemoArguments),
     /// Print the versions of HarmonyLite, of the SQLite inside, and of the nats-server that would run.
     Version(ReportArguments),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConflictsCommand {
+    /// List the newest conflicts, newest first.
+    #[command(after_help = "\
+Examples:
+  harmonylite conflicts list --config node.toml --limit 5
+  harmonylite conflicts list --db app.db --table note --json | jq .conflicts[].row")]
+    List(ConflictsListArguments),
+    /// Show one conflict: both versions, and the whole row that lost.
+    #[command(after_help = "\
+Example:
+  harmonylite conflicts show 17 --config node.toml")]
+    Show(ShowArguments),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DeadLettersCommand {
+    /// List all dead letters, oldest first.
+    #[command(after_help = "\
+Example:
+  harmonylite dead-letters list --config node.toml --json | jq .dead_letters[].error")]
+    List(ReportArguments),
+    /// Show one dead letter: why it could not be written, and the whole row.
+    #[command(after_help = "\
+Example:
+  harmonylite dead-letters show 3 --config node.toml")]
+    Show(ShowArguments),
+    /// Try to write dead letters again, after what was in their way is gone.
+    #[command(after_help = "\
+Examples:
+  harmonylite dead-letters retry 3 4 --config node.toml
+  harmonylite dead-letters retry --all --config node.toml
+
+A row that has a later version by now is left as it is. Ends with 0 when none of the letters is left.")]
+    Retry(LettersArguments),
+    /// Give dead letters up: their rows stay on this node as they are, until somebody writes them again.
+    #[command(after_help = "\
+Examples:
+  harmonylite dead-letters drop 3 --config node.toml
+  harmonylite dead-letters drop --all --config node.toml
+
+Until then this node differs from the others in these rows.")]
+    Drop(LettersArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ConflictsListArguments {
+    #[command(flatten)]
+    pub(crate) report: ReportArguments,
+    /// Only those of this table.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArguments {
+    /// Its number, from the list.
+    #[arg(value_name = "ID")]
+    pub(crate) id: i64,
+    #[command(flatten)]
+    pub(crate) report: ReportArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LettersArguments {
+    /// Their numbers, from the list.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) ids: Vec<i64>,
+    /// All of them.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) report: ReportArguments,
 }
 
 #[derive(Args, Clone, Debug, Default)]

@@ -8,9 +8,13 @@ use clap::Parser;
 mod arguments;
 mod check_config;
 mod cleanup;
+mod conflicts;
+mod dead_letters;
 mod demo;
 mod detach;
 mod legacy;
+mod node_socket;
+mod row_view;
 mod run;
 mod status;
 mod table;
@@ -46,6 +50,8 @@ fn execute(command: Command, environment: &Environment) -> Result<ExitCode, Exit
     match command {
         Command::Run(arguments) => run::run(&arguments, environment),
         Command::Status(arguments) => status::status(&arguments, environment),
+        Command::Conflicts { command } => conflicts::run(&command, environment),
+        Command::DeadLetters { command } => dead_letters::run(&command, environment),
         Command::CheckConfig(arguments) => check_config::check_config(&arguments, environment),
         Command::Cleanup(arguments) => cleanup::cleanup(&arguments, environment),
         Command::Detach(arguments) => detach::detach(&arguments, environment),

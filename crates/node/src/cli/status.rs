@@ -1,25 +1,16 @@
 //! `harmonylite status`: asks the running node of a database; when none runs, says what the database tells.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::arguments::ReportArguments;
+use super::node_socket::ask;
 use super::table::{columns, pairs};
 use super::{print, print_error, print_warnings, to_json};
 use crate::config::Environment;
 use crate::exit::{ExitCode, ExitError};
-use crate::status::{NodeStatus, TableStatus, socket_path};
-
-/// A node answers within a millisecond; one that is busy shutting down may take longer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// More than thousands of tables need.
-const DOCUMENT_SIZE_MAX: u64 = 64 << 20;
+use crate::status::{NodeStatus, TableStatus};
 
 /// What is printed when no node runs.
 #[derive(Serialize)]
@@ -35,49 +26,12 @@ pub(super) fn status(arguments: &ReportArguments, environment: &Environment) -> 
         print_warnings(&warnings);
     }
     let database = &database;
-    match ask(database).map_err(|error| unanswered(database, &error))? {
+    match ask(database, "")? {
         Some(document) if arguments.json => print(&(document.trim_end().to_owned() + "\n"))?,
         Some(document) => print(&render(&parse(&document)?))?,
         None => return offline(database, arguments.json),
     }
     Ok(ExitCode::Ok)
-}
-
-/// The document of the running node; `None` when none runs.
-fn ask(database: &Path) -> io::Result<Option<String>> {
-    let stream = match connect(&socket_path(database)) {
-        Ok(stream) => stream,
-        // The file is gone, or it was left behind by a process that was killed.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut document = String::new();
-    stream.take(DOCUMENT_SIZE_MAX).read_to_string(&mut document)?;
-    Ok(Some(document))
-}
-
-/// An address holds 107 bytes, a path 4095: the folder is named by a descriptor.
-fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return Err(ErrorKind::NotFound.into());
-    };
-    let folder = File::open(folder)?;
-    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    UnixStream::connect(short)
-}
-
-fn unanswered(database: &Path, error: &io::Error) -> ExitError {
-    let socket = socket_path(database);
-    let message = format!("{}: the node does not answer: {error}", socket.display());
-    let hint = if error.kind() == ErrorKind::PermissionDenied {
-        "ask as the user that runs the node"
-    } else {
-        "look into the log of the node"
-    };
-    ExitError::new(ExitCode::Unexpected, message).with_hint(hint)
 }
 
 fn parse(document: &str) -> Result<NodeStatus, ExitError> {
@@ -107,6 +61,14 @@ fn render(status: &NodeStatus) -> String {
     text.push_str(&tables(&replication.tables));
     text.push_str(&peers(status));
     text.push_str(&sources(status));
+    if replication.dead_letters > 0 {
+        let rows = replication.dead_letters;
+        text.push_str(&format!("\nDEAD LETTERS {rows}: `harmonylite dead-letters list` shows them\n"));
+    }
+    for clock in &replication.clocks_ahead {
+        let (origin, ahead_s) = (&clock.origin, clock.ahead_ms.div_ceil(1000));
+        text.push_str(&format!("\nCLOCK AHEAD {origin}: by {ahead_s} s, look at the time on its node\n"));
+    }
     for stopped in &replication.stopped {
         text.push_str(&format!("\nSTOPPED {}: {}\n", stopped.source, stopped.reason));
     }
@@ -191,7 +153,7 @@ fn sources(status: &NodeStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{NatsStatus, PeerStatus, SourceStatus, Stopped};
+    use crate::status::{ClockAhead, NatsStatus, PeerStatus, SourceStatus, Stopped};
 
     fn table(name: &str, reason: Option<&str>, notes: &[&str]) -> TableStatus {
         TableStatus {
@@ -238,6 +200,8 @@ mod tests {
             behind: 2,
             ..SourceStatus::default()
         }];
+        replication.dead_letters = 3;
+        replication.clocks_ahead = vec![ClockAhead { origin: "3/0000000000000001".into(), ahead_ms: 59_001 }];
         replication.stopped =
             vec![Stopped { source: "2/changes-1".into(), reason: "2 messages are gone".into() }];
         status
@@ -266,6 +230,10 @@ db2:4221  ?     no         refused
 
 SOURCE       STATE    CHECKPOINT  BEHIND  ROWS  LAG  WHY
 2/changes-1  stopped  10          2       0     -
+
+DEAD LETTERS 3: `harmonylite dead-letters list` shows them
+
+CLOCK AHEAD 3/0000000000000001: by 60 s, look at the time on its node
 
 STOPPED 2/changes-1: 2 messages are gone
 ";

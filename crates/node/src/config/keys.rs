@@ -172,7 +172,12 @@ pub const KEYS: &[Key] = &[
     key("logging.verbose", Bool, Default("false"), "Log what helps to debug, too."),
     key("logging.format", Choice(&["console", "json"]), Default("\"console\""), "console: for people. json: one object per line."),
 
-    ignored("conflict.max_clock_drift", Duration, Example("\"10s\""), "How far a clock may be off before it is an alarm."),
+    key("conflict.log_max_entries", within(0, i64::MAX), Default("10000"),
+        "Entries that the conflict log keeps, the newest ones; 0 is unlimited."),
+    key("conflict.log_max_age", Duration, Default("\"30d\""), "How long the conflict log keeps an entry; 0 is for ever."),
+    key("conflict.max_clock_drift", Duration, Default("\"10s\""),
+        "How far another node's clock may be ahead of this one's before it is an alarm, in the log and in status; 0 is \
+         never. Its changes are applied all the same."),
     ignored("conflict.tombstone_retention", Duration, Example("\"7d\""), "How long deletes are remembered. In this version: for ever."),
 
     ignored("snapshot.enabled", Bool, Example("false"), "Take snapshots for nodes that join."),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use harmonylite_core::limits::{CLOCK_DRIFT_MAX_MS, CONFLICTS_KEPT, CONFLICTS_KEPT_MS};
 use harmonylite_core::model::NodeId;
 
 use super::address::{HostPort, Listen};
@@ -35,6 +36,8 @@ pub struct Settings {
     pub cluster: Cluster,
     /// What is logged, and how.
     pub logging: Logging,
+    /// What is done about conflicts beside deciding them.
+    pub conflict: Conflict,
 }
 
 /// `[replication_log]`: the streams that carry changes.
@@ -97,6 +100,17 @@ pub struct Cluster {
     pub peers: Vec<HostPort>,
 }
 
+/// `[conflict]`: what is done about conflicts beside deciding them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conflict {
+    /// Entries that the conflict log keeps; `None` is any number.
+    pub log_max_entries: Option<u64>,
+    /// How long it keeps one; `None` is for ever.
+    pub log_max_age: Option<Duration>,
+    /// How far another node's clock may be ahead of ours before it is an alarm; `None` never is one.
+    pub max_clock_drift: Option<Duration>,
+}
+
 /// `[logging]`: what is logged, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Logging {
@@ -139,6 +153,7 @@ impl Settings {
             nats: Nats::default(),
             cluster: Cluster::default(),
             logging: Logging::default(),
+            conflict: Conflict::default(),
         }
     }
 }
@@ -167,6 +182,16 @@ impl Default for Nats {
             credentials: None,
             connect_retries: 5,
             reconnect_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Conflict {
+    fn default() -> Self {
+        Self {
+            log_max_entries: Some(CONFLICTS_KEPT),
+            log_max_age: Some(Duration::from_millis(CONFLICTS_KEPT_MS)),
+            max_clock_drift: Some(Duration::from_millis(CLOCK_DRIFT_MAX_MS)),
         }
     }
 }

@@ -13,7 +13,9 @@ use super::keys::{KEYS, Support};
 use super::problem::{Place, Problem};
 use super::raw::Raw;
 use super::secret::Secret;
-use super::settings::{Credentials, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
+use super::settings::{
+    Conflict, Credentials, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings,
+};
 use super::value::Value;
 
 /// A stream cannot keep messages for less than its duplicate window, which is two minutes.
@@ -38,6 +40,7 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     raw.read_bool("replicate", &mut settings.replicate);
     settings.cleanup_interval = raw.ms("cleanup_interval").unwrap_or(settings.cleanup_interval);
     settings.polling_interval = raw.ms("polling_interval").unwrap_or(settings.polling_interval);
+    settings.conflict = conflict(raw);
     settings.replication_log = replication_log;
     settings.nats = nats;
     settings.cluster = cluster;
@@ -108,16 +111,21 @@ fn replication_log(raw: &mut Raw) -> ReplicationLog {
     raw.read_bool("replication_log.compress", &mut log.compress);
     raw.read_bool("replication_log.update_existing", &mut log.update_existing);
     raw.read_integer("replication_log.replicas", &mut log.replicas);
-    log.max_entries =
-        raw.integer("replication_log.max_entries").and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
-    if let Some(Value::Duration(age)) = raw.value("replication_log.max_age") {
-        log.max_age = Some(*age).filter(|age| !age.is_zero());
-    }
+    raw.read_count("replication_log.max_entries", &mut log.max_entries);
+    raw.read_duration("replication_log.max_age", &mut log.max_age);
     if let Some(Value::Size(bytes)) = raw.value("replication_log.max_bytes") {
         log.max_bytes = Some(*bytes).filter(|bytes| *bytes > 0);
     }
     check_retention(raw, &log);
     log
+}
+
+fn conflict(raw: &mut Raw) -> Conflict {
+    let mut conflict = Conflict::default();
+    raw.read_count("conflict.log_max_entries", &mut conflict.log_max_entries);
+    raw.read_duration("conflict.log_max_age", &mut conflict.log_max_age);
+    raw.read_duration("conflict.max_clock_drift", &mut conflict.max_clock_drift);
+    conflict
 }
 
 fn check_retention(raw: &mut Raw, log: &ReplicationLog) {
@@ -268,6 +276,20 @@ impl Raw {
     fn read_bool(&self, path: &str, into: &mut bool) {
         if let Some(Value::Bool(on)) = self.value(path) {
             *into = *on;
+        }
+    }
+
+    /// A number; 0 is none.
+    fn read_count(&self, path: &str, into: &mut Option<u64>) {
+        if let Some(number) = self.integer(path) {
+            *into = u64::try_from(number).ok().filter(|number| *number > 0);
+        }
+    }
+
+    /// A duration; 0 is none.
+    fn read_duration(&self, path: &str, into: &mut Option<Duration>) {
+        if let Some(Value::Duration(duration)) = self.value(path) {
+            *into = Some(*duration).filter(|duration| !duration.is_zero());
         }
     }
 

@@ -1,4 +1,5 @@
-//! The control socket: whoever connects gets the status as one JSON document.
+//! The control socket: whoever connects sends a request and ends it, and gets one JSON document. An empty request asks
+//! for the status, another one is about dead letters.
 //!
 //! A Unix socket beside the database, so the rights of the folder decide who may ask. Its path may be longer than the
 //! 107 bytes that an address holds: it is reached through `/proc/self/fd`.
@@ -7,13 +8,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::driver::Call;
+use super::letters::LettersCall;
+use crate::letters::LettersRequest;
 use crate::status::socket_path;
+
+/// A request is that large at most, in bytes.
+const REQUEST_SIZE_MAX: u64 = 64 << 10;
+/// Calls are served one at a time: who does not end its request must not keep the others waiting.
+const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
 /// The listening socket; the file goes with it.
 #[derive(Debug)]
@@ -43,7 +52,7 @@ impl ControlSocket {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     if let Err(error) = answer(stream, &calls, &render).await {
-                        tracing::debug!(%error, "status not delivered");
+                        tracing::debug!(%error, "control request not answered");
                     }
                 }
                 Err(error) => tracing::warn!(%error, "control socket"),
@@ -64,12 +73,27 @@ async fn answer<F>(mut stream: UnixStream, calls: &mpsc::Sender<Call>, render: &
 where
     F: Fn(&harmonylite_core::status::Status) -> String,
 {
-    let (reply, status) = oneshot::channel();
-    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-    calls.send(Call::Status(reply)).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-    let document = render(&status.await.map_err(gone)?);
+    let mut request = String::new();
+    let mut reading = (&mut stream).take(REQUEST_SIZE_MAX);
+    // Who does not end its request in time gets the status.
+    let _late = tokio::time::timeout(REQUEST_WITHIN, reading.read_to_string(&mut request)).await;
+    let document = if request.is_empty() {
+        render(&call(calls, Call::Status).await?)
+    } else {
+        let request: LettersRequest = serde_json::from_str(&request)?;
+        let reply = call(calls, |reply| Call::Letters(LettersCall { request, reply })).await?;
+        serde_json::to_string(&reply)?
+    };
     stream.write_all(document.as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// Makes a call that is answered, and waits for the answer.
+async fn call<T>(calls: &mpsc::Sender<Call>, make: impl FnOnce(oneshot::Sender<T>) -> Call) -> io::Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+    calls.send(make(reply)).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())
 }
 
 /// A path to the same file that is short enough for a socket address, valid while the folder is kept open.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::letters::LettersCall;
 use super::store_thread::{Request, StoreHandle};
 use super::timers::Timers;
 use crate::nats::SourceInput;
@@ -39,6 +40,8 @@ pub(crate) struct NewSource {
 pub(crate) enum Call {
     /// Somebody asks for the status.
     Status(oneshot::Sender<Status>),
+    /// Somebody wants something done with dead letters.
+    Letters(LettersCall),
     /// A peer's stream became known.
     Source(NewSource),
 }
@@ -119,6 +122,13 @@ impl Driver {
                 let _gone = reply.send(self.replicator.status());
                 Ok(())
             }
+            Call::Letters(call) => match self.replicator.published().cloned() {
+                Some(published) => self.ask_store(Request::Letters(call, published)),
+                None => {
+                    call.refuse();
+                    Ok(())
+                }
+            },
             Call::Source(NewSource { id, shard, requests }) => {
                 if self.world.sources.contains_key(&id) {
                     // Two addresses of one node: the first one serves.

@@ -8,6 +8,7 @@ pub mod allocator;
 mod clock;
 mod control;
 mod driver;
+mod letters;
 mod own_streams;
 mod peers;
 mod replaced;
@@ -24,11 +25,12 @@ use harmonylite_core::input::{Input, SchemaRead, StoreState};
 use harmonylite_core::limits::MESSAGE_SIZE_MAX;
 use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
 use harmonylite_core::status::Status;
-use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store, StoreErrorKind};
+use harmonylite_sqlite::{ClockSql, ConflictRetention, LockFile, OpenOptions, Store, StoreErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::clock::wall_ms;
 pub use self::summary::Summary;
 
 use self::control::ControlSocket;
@@ -105,7 +107,12 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
         publish: settings.publish,
         clock: ClockSql::default(),
     };
-    Ok(Store::open(&settings.db_path, &options)?)
+    let mut store = Store::open(&settings.db_path, &options)?;
+    store.set_conflict_retention(ConflictRetention {
+        entries_max: settings.conflict.log_max_entries,
+        age_ms_max: settings.conflict.log_max_age.map(in_ms),
+    });
+    Ok(store)
 }
 
 async fn start_server(settings: &Settings) -> Result<Server, ExitError> {
@@ -170,7 +177,7 @@ async fn operate(
         sources: own.start_sources(&inputs, &tasks),
     };
     let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
-    serve_status(settings, summary, &local, &peers, &calls, &tasks);
+    serve_calls(settings, summary, &local, &peers, &calls, &tasks);
     let mut effects = Vec::new();
     let replicator = Replicator::new(core_settings(settings, &own), state, schema, &mut effects);
     let driver = Driver::start(replicator, world, effects)?;
@@ -200,8 +207,9 @@ fn start_store(
         .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start a thread: {error}")))
 }
 
-/// Answers on the control socket. Without it only `harmonylite status` is missing: no reason not to replicate.
-fn serve_status(
+/// Answers on the control socket. Without it only `harmonylite status` and `dead-letters` are missing: no reason not to
+/// replicate.
+fn serve_calls(
     settings: &Settings,
     summary: Summary,
     local: &Connection,
@@ -212,7 +220,7 @@ fn serve_status(
     let socket = match ControlSocket::bind(&settings.db_path) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!(%error, "no control socket, `harmonylite status` will not reach this process");
+            tracing::warn!(%error, "no control socket, `harmonylite status` and `dead-letters` will not reach this process");
             return;
         }
     };
@@ -237,10 +245,15 @@ fn core_settings(settings: &Settings, own: &OwnStreams) -> CoreSettings {
         replicate: settings.replicate,
         compress: settings.replication_log.compress,
         message_size_max: MESSAGE_SIZE_MAX,
-        housekeeping_interval_ms: u64::try_from(settings.cleanup_interval.as_millis()).unwrap_or(u64::MAX),
+        housekeeping_interval_ms: in_ms(settings.cleanup_interval),
+        clock_drift_max_ms: settings.conflict.max_clock_drift.map(in_ms),
         own_sources: own.sources(),
         shared: false,
     }
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<DriverError> for ExitError {

@@ -10,18 +10,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use harmonylite_core::effect::{ApplyBatch, Housekeep, ReadLog, ReceivedGroup};
+use harmonylite_core::effect::{ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedGroup};
 use harmonylite_core::input::{Input, StoreRequest};
 use harmonylite_core::model::Incarnation;
 use harmonylite_sqlite::{LogReadOutcome, Store, StoreError};
 use tokio::sync::mpsc::Sender;
 
 use super::clock::wall_ms;
+use super::letters::LettersCall;
 
 /// The first and the last wait between two looks after something was written.
 const LOOK_FIRST: Duration = Duration::from_micros(50);
 const LOOK_LAST: Duration = Duration::from_millis(8);
-/// Requests under way at once: the core has at most one of each kind, and one wake-up comes on top.
+/// Requests under way at once: the core has at most one of each kind; one wake-up, and a call for dead letters (the
+/// control socket serves one at a time) come on top.
 const REQUESTS_MAX: usize = 16;
 
 /// A request to the store.
@@ -35,6 +37,7 @@ pub(crate) enum Request {
     MintIncarnation(Incarnation),
     Housekeep(Housekeep),
     ReadSchema,
+    Letters(LettersCall, PublishedPositions),
 }
 
 /// Sends requests; the thread ends when the last one is dropped.
@@ -130,6 +133,9 @@ impl StoreThread {
     fn answer(&mut self, request: Request) -> bool {
         let input = match request {
             Request::Wake => return true,
+            Request::Letters(call, published) => {
+                return call.perform(&mut self.store, &published, &self.inputs);
+            }
             Request::ReadLog(request) => match self.store.read_log(&request) {
                 Ok(LogReadOutcome::Read(read)) => Input::LogRead(read),
                 Ok(LogReadOutcome::SchemaChanged) => Input::SchemaChanged,
@@ -147,7 +153,7 @@ impl StoreThread {
                 Ok(state) => Input::IncarnationMinted(state),
                 Err(error) => failed(StoreRequest::MintIncarnation, &error),
             },
-            Request::Housekeep(request) => match self.store.housekeep(&request) {
+            Request::Housekeep(request) => match self.store.housekeep(&request, wall_ms()) {
                 Ok(done) => Input::Housekept(done),
                 Err(error) => failed(StoreRequest::Housekeep, &error),
             },

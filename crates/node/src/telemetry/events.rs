@@ -52,6 +52,10 @@ pub(crate) fn log(event: &Event) {
         Event::DeadLettered { rows } => {
             tracing::error!(rows, "rows that cannot be written went to the dead letters")
         }
+        Event::ClockAhead { origin, ahead_ms } => {
+            tracing::error!(%origin, ahead_ms, "a clock is too far ahead, look at the time on its node");
+        }
+        Event::ClockWithinLimit { origin } => tracing::info!(%origin, "clock within the limit again"),
         Event::StoreTrouble { request, error } => {
             tracing::error!(request, error, "the database refused, trying again");
         }

@@ -5,6 +5,7 @@ mod bad_database;
 mod bad_frames;
 mod bad_peers;
 mod burst;
+mod dead_letters;
 mod ending;
 mod exactly_once;
 mod full_disk;

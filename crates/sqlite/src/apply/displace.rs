@@ -52,6 +52,7 @@ impl<'s> Displacer<'s> {
         winner: Version,
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
+        tally.refused += 1;
         self.bury(rows, &incoming.key, incoming.version.version, winner, Some(values), tally)
     }
 

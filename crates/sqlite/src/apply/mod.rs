@@ -8,6 +8,7 @@ mod displace;
 mod halt;
 mod index_text;
 mod mirrored;
+mod retry;
 mod rivals;
 mod rows;
 mod unique;
@@ -16,12 +17,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use harmonylite_core::codec::{TableChanges, decode_body};
-use harmonylite_core::effect::{ApplyBatch, ReceivedGroup};
+use harmonylite_core::effect::{ApplyBatch, PublishedPositions, ReceivedBody, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure};
 use harmonylite_core::model::SourceId;
 use harmonylite_core::planted::{Bug, is_planted};
 
 use self::halt::Halt;
+pub use self::retry::{LetterOutcome, drop_dead_letters, retry_dead_letters};
 pub(crate) use self::rows::Incoming;
 use self::rows::{Tally, apply_rows};
 use self::unique::{UniqueSets, apply_sets};
@@ -31,6 +33,7 @@ use crate::checkpoint::{
     count_log_rows, count_rows_applied, mark, position, raise_observed, save_checkpoint, save_published,
     set_position,
 };
+use crate::conflict_log;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::housekeeping::trim;
 use crate::meta::key;
@@ -39,6 +42,8 @@ use crate::stamp::stamp;
 
 /// Log rows that an apply trims beyond as many as it applied rows: the log shrinks although more is written.
 const TRIM_EXTRA: usize = 1000;
+/// Conflict log entries that an apply trims beyond as many as it added.
+const TRIM_CONFLICTS_EXTRA: usize = 100;
 
 /// The groups of a batch at work.
 pub(crate) struct Work<'w, 's> {
@@ -47,6 +52,8 @@ pub(crate) struct Work<'w, 's> {
     pub(crate) applied: Applied,
     /// Tables whose mirrored triggers failed in this transaction, with SQLite's words; they are off.
     pub(crate) failed_mirrors: BTreeMap<String, String>,
+    /// The dead letter that is tried again.
+    pub(crate) letter: Option<i64>,
 }
 
 impl Store {
@@ -58,7 +65,7 @@ impl Store {
     }
 
     fn apply_batch(&mut self, batch: &ApplyBatch, now_ms: u64) -> Result<Applied, Halt> {
-        self.stamp_backlog(batch)?;
+        self.stamp_backlog(&batch.published)?;
         if is_planted(Bug::CheckpointApart) {
             self.save_checkpoints_apart(batch)?;
         }
@@ -72,8 +79,7 @@ impl Store {
         if session.publish {
             stamp(&session, &batch.published, usize::MAX)?;
         }
-        let mut work =
-            Work { session: &session, now_ms, applied: Applied::default(), failed_mirrors: BTreeMap::new() };
+        let mut work = Work::new(&session, now_ms, None);
         for group in &batch.groups {
             work.apply_group(group)?;
         }
@@ -108,7 +114,7 @@ impl Store {
     }
 
     /// R4: a long unstamped log is stamped in short transactions of their own; the apply stamps the rest.
-    fn stamp_backlog(&self, batch: &ApplyBatch) -> Result<(), Halt> {
+    fn stamp_backlog(&self, published: &PublishedPositions) -> Result<(), Halt> {
         if !self.options.publish {
             return Ok(());
         }
@@ -120,13 +126,18 @@ impl Store {
             }
             let transaction = self.begin_write()?;
             self.require_schema()?;
-            stamp(&Session::new(self), &batch.published, self.limits.housekeeping_rows)?;
+            stamp(&Session::new(self), published, self.limits.housekeeping_rows)?;
             transaction.commit()?;
         }
     }
 }
 
-impl<'s> Work<'_, 's> {
+impl<'w, 's> Work<'w, 's> {
+    /// Nothing done yet; `letter` is the dead letter that is tried again.
+    fn new(session: &'w Session<'s>, now_ms: u64, letter: Option<i64>) -> Self {
+        Self { session, now_ms, applied: Applied::default(), failed_mirrors: BTreeMap::new(), letter }
+    }
+
     /// R7: a group that is not beyond the position of its origin is dropped whole.
     fn apply_group(&mut self, group: &ReceivedGroup) -> Result<(), Halt> {
         let origin = self.session.origins.number(group.origin)?;
@@ -143,32 +154,32 @@ impl<'s> Work<'_, 's> {
             );
             return Err(Halt::source(&group.source, reason));
         }
-        self.apply_bodies(group)?;
+        let tally = self.apply_bodies(&group.source, &group.bodies)?;
+        self.count(&group.source, &tally);
         set_position(self.session.connection, origin, group.shard, group.through)?;
         Ok(())
     }
 
-    fn apply_bodies(&mut self, group: &ReceivedGroup) -> Result<(), Halt> {
+    fn apply_bodies(&mut self, source: &SourceId, bodies: &[ReceivedBody]) -> Result<Tally, Halt> {
         let mut sets = UniqueSets::default();
         let mut tally = Tally::default();
-        for body in &group.bodies {
+        for body in bodies {
             let body = decode_body(&body.bytes, body.compressed, body.raw_size)
-                .map_err(|error| Halt::source(&group.source, error.to_string()))?;
+                .map_err(|error| Halt::source(source, error.to_string()))?;
             for changes in body.tables {
-                let table = self.table(&group.source, &changes)?;
-                let incoming = Incoming::of_section(table, changes)
-                    .map_err(|reason| Halt::schema(&group.source, reason))?;
+                let table = self.table(source, &changes)?;
+                let incoming =
+                    Incoming::of_section(table, changes).map_err(|reason| Halt::schema(source, reason))?;
                 let mirrored = self.session.catalog.mirrors.contains_key(&table.schema.name);
                 if table.schema.unique.is_empty() && !mirrored {
-                    apply_rows(self, &group.source, table, incoming, &mut tally)?;
+                    apply_rows(self, source, table, incoming, &mut tally)?;
                 } else {
                     sets.add(table, incoming);
                 }
             }
         }
-        apply_sets(self, &group.source, sets, &mut tally)?;
-        self.count(&group.source, &tally);
-        Ok(())
+        apply_sets(self, source, sets, &mut tally)?;
+        Ok(tally)
     }
 
     /// Our table of that name, when it is the same as the origin's.
@@ -219,6 +230,7 @@ impl<'s> Work<'_, 's> {
         save_published(connection, &batch.published)?;
         let rows = self.applied.rows_applied.values().sum::<u64>();
         trim(self.session, usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(TRIM_EXTRA))?;
-        Ok(())
+        let conflicts = usize::try_from(self.applied.conflicts).unwrap_or(usize::MAX);
+        conflict_log::trim(self.session, self.now_ms, conflicts.saturating_add(TRIM_CONFLICTS_EXTRA))
     }
 }

@@ -7,7 +7,7 @@ use harmonylite_core::model::{RowChange, RowContent, SourceId, Value};
 use super::Work;
 use super::halt::{Halt, is_row_error};
 use crate::catalog::Table;
-use crate::conflict_log::{Loss, Reason, log_loss};
+use crate::conflict_log::{Loss, Reason, log_loss, mark_restored};
 use crate::dead_letter::{self, DeadLetter};
 use crate::error::StoreError;
 use crate::row_version::{TableRows, key_of};
@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) conflicts: u64,
     pub(crate) displaced: u64,
     pub(crate) dead_letters: u64,
+    /// Of the applied ones: displaced on arrival, so they are not there.
+    pub(crate) refused: u64,
 }
 
 impl Tally {
@@ -37,6 +39,7 @@ impl Tally {
         self.conflicts += other.conflicts;
         self.displaced += other.displaced;
         self.dead_letters += other.dead_letters;
+        self.refused += other.refused;
     }
 }
 
@@ -116,7 +119,7 @@ fn apply_row(
     incoming: Incoming,
     tally: &mut Tally,
 ) -> Result<(), Halt> {
-    let Some(lost) = work.compare(rows, &incoming, tally)? else { return Ok(()) };
+    let Some(winning) = work.compare(rows, &incoming, tally)? else { return Ok(()) };
     let written = match &incoming.values {
         Some(values) => rows.upsert(values),
         None => rows.delete(&incoming.key),
@@ -130,12 +133,23 @@ fn apply_row(
         Err(error) => return Err(error.into()),
     }
     rows.set_version(&incoming.key, &incoming.version)?;
-    if let Some(lost) = lost {
+    if let Some(lost) = winning.lost {
         work.log_overwritten(rows.table, &incoming, &lost)?;
         tally.conflicts += 1;
     }
+    if winning.returns {
+        mark_restored(work.session, rows.table, &incoming.key, incoming.version.version.hlc)?;
+    }
     tally.applied += 1;
     Ok(())
+}
+
+/// What an incoming row that wins does to what is here.
+pub(crate) struct Winning {
+    /// What it wins over, when that is a conflict.
+    pub(crate) lost: Option<Overwritten>,
+    /// It brings back a row that was gone.
+    pub(crate) returns: bool,
 }
 
 /// The local state that a winner replaces although its writer had not seen it (R5).
@@ -145,27 +159,35 @@ pub(crate) struct Overwritten {
 }
 
 impl Work<'_, '_> {
-    /// `None`: ours stays, and the incoming row is counted as skipped. Else it wins, and with it comes what it wins
-    /// over, when that is a conflict.
+    /// `None`: ours stays, and the incoming row is counted as skipped. Else it wins.
     pub(crate) fn compare(
         &mut self,
         rows: &mut TableRows<'_>,
         incoming: &Incoming,
         tally: &mut Tally,
-    ) -> Result<Option<Option<Overwritten>>, StoreError> {
-        self.applied.newest = self.applied.newest.max(incoming.version.version.hlc);
+    ) -> Result<Option<Winning>, StoreError> {
+        self.note_clock(incoming.version.version);
         let stored = rows.version(&incoming.key)?;
-        match (resolve(stored.as_ref(), &incoming.version), stored) {
+        let lost = match (resolve(stored.as_ref(), &incoming.version), stored) {
             (Verdict::Duplicate | Verdict::Superseded, _) => {
                 tally.skipped += 1;
-                Ok(None)
+                return Ok(None);
             }
             (Verdict::Conflicts, Some(stored)) => {
                 let row = if stored.tombstone { None } else { rows.row(&incoming.key)? };
-                Ok(Some(Some(Overwritten { version: stored.version, row })))
+                Some(Overwritten { version: stored.version, row })
             }
-            (Verdict::Conflicts | Verdict::Succeeds, _) => Ok(Some(None)),
-        }
+            (Verdict::Conflicts | Verdict::Succeeds, _) => None,
+        };
+        let returns = incoming.values.is_some() && stored.is_some_and(|stored| stored.tombstone);
+        Ok(Some(Winning { lost, returns }))
+    }
+
+    fn note_clock(&mut self, version: Version) {
+        let applied = &mut self.applied;
+        applied.newest = applied.newest.max(version.hlc);
+        let of_origin = applied.clocks.entry(version.origin).or_default();
+        *of_origin = version.hlc.max(*of_origin);
     }
 
     pub(crate) fn log_overwritten(
@@ -185,7 +207,7 @@ impl Work<'_, '_> {
         log_loss(self.session, self.now_ms, &loss)
     }
 
-    /// Puts a row that cannot be written among the dead letters.
+    /// Puts a row that cannot be written among the dead letters, unless it is one that was tried again: that stays.
     pub(crate) fn bury(
         &self,
         source: &SourceId,
@@ -193,6 +215,9 @@ impl Work<'_, '_> {
         incoming: Incoming,
         error: String,
     ) -> Result<(), StoreError> {
+        if let Some(id) = self.letter {
+            return dead_letter::keep_on(self.session.connection, id, self.now_ms, &error);
+        }
         let key = incoming.key.clone();
         let change = incoming.into_change();
         dead_letter::keep(

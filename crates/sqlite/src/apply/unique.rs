@@ -17,8 +17,9 @@ use super::displace::Displacer;
 use super::halt::{Halt, is_row_error, is_unique_error};
 use super::mirrored::{FailedRows, Outcome, Trial};
 use super::rivals::Rivals;
-use super::rows::{Incoming, Overwritten, Tally};
+use super::rows::{Incoming, Tally, Winning};
 use crate::catalog::Table;
+use crate::conflict_log::mark_restored;
 use crate::row_version::{Lazy, TableRows};
 use crate::table_sql;
 use crate::value::bind;
@@ -97,7 +98,7 @@ fn apply_set(
 struct Winner<'i> {
     index: usize,
     incoming: &'i Incoming,
-    lost: Option<Overwritten>,
+    winning: Winning,
 }
 
 /// One attempt to write a set.
@@ -133,8 +134,8 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
     fn run(&mut self, incoming: &[Incoming], dead: &BTreeMap<usize, String>) -> Result<FailedRows, Halt> {
         let mut waiting: HashMap<CanonicalKey, Winner<'_>> = HashMap::new();
         for (index, incoming) in incoming.iter().enumerate().filter(|(index, _)| !dead.contains_key(index)) {
-            if let Some(lost) = self.work.compare(&mut self.rows, incoming, &mut self.tally)? {
-                let winner = Winner { index, incoming, lost };
+            if let Some(winning) = self.work.compare(&mut self.rows, incoming, &mut self.tally)? {
+                let winner = Winner { index, incoming, winning };
                 self.keep_greater(&mut waiting, winner);
             }
         }
@@ -179,7 +180,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
         waiting: &HashMap<CanonicalKey, Winner<'_>>,
     ) -> Result<Option<String>, Halt> {
         let incoming = winner.incoming;
-        if let Some(lost) = &winner.lost {
+        if let Some(lost) = &winner.winning.lost {
             self.work.log_overwritten(self.table, incoming, lost)?;
             self.tally.conflicts += 1;
         }
@@ -206,6 +207,9 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
             return self.fault(error).map(Some);
         }
         self.rows.set_version(&incoming.key, &incoming.version)?;
+        if winner.winning.returns {
+            mark_restored(self.work.session, self.table, &incoming.key, ours.hlc)?;
+        }
         Ok(None)
     }
 

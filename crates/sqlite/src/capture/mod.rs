@@ -50,16 +50,23 @@ impl Survey {
 
     /// Is there nothing to mend?
     pub(crate) fn is_right(&self) -> bool {
+        self.tables_are_right() && self.triggers_are_right()
+    }
+
+    /// Is everything there to work with, and captured, whatever clock the triggers read?
+    pub(crate) fn is_complete(&self) -> bool {
+        let there = |trigger: &trigger::Trigger| self.own.triggers.contains_key(&trigger.name);
+        self.tables_are_right() && self.wanted_triggers().iter().all(there)
+    }
+
+    fn tables_are_right(&self) -> bool {
         let tables_are_there = meta::TABLES.iter().all(|(name, _)| self.own.tables.contains_key(*name));
         let logs = |table: &Arc<Table>| {
             let schema = &table.schema;
             self.own.tables.get(&change_log(&schema.name)) == Some(&change_log_sql(schema))
                 && self.own.tables.get(&row_version(&schema.name)) == Some(&row_version_sql(schema))
         };
-        tables_are_there
-            && self.catalog.tables.values().all(logs)
-            && self.orphans().is_empty()
-            && self.triggers_are_right()
+        tables_are_there && self.catalog.tables.values().all(logs) && self.orphans().is_empty()
     }
 
     fn triggers_are_right(&self) -> bool {

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its support too")]
 #![allow(clippy::print_stdout, reason = "the seed of a failed run")]
 
+mod conflicts;
 mod convergence;
+mod dead_letters;
 mod incarnation;
 mod log;
 mod mirror;

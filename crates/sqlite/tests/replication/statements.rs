@@ -85,6 +85,52 @@ fn cascades_of_the_origin_arrive_as_its_own_changes() {
 }
 
 #[test]
+fn a_row_that_a_check_of_ours_forbids_is_applied() {
+    let mut first = Node::new(
+        1,
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(id PRIMARY KEY NOT NULL, w UNIQUE)",
+    );
+    let mut second = Node::new(
+        2,
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v CHECK(v < 10)); \
+         CREATE TABLE u(id PRIMARY KEY NOT NULL, w UNIQUE, CHECK(w <> id))",
+    );
+    first.run("INSERT INTO t VALUES(1, 5), (2, 50); INSERT INTO u VALUES(3, 3)");
+    first.publish();
+    assert_eq!(second.consume(&first, 1).dead_letters, 0);
+    assert_eq!(second.query("SELECT * FROM t"), ["1|5", "2|50"]);
+    assert_eq!(second.query("SELECT * FROM u"), ["3|3"]);
+    // The application is held to it as before.
+    assert!(second.application.execute("INSERT INTO t VALUES(3, 50)", []).is_err());
+}
+
+#[test]
+fn foreign_keys_are_not_enforced_while_applying_and_cascades_do_not_run_again() {
+    let schema = "CREATE TABLE parent(id INTEGER PRIMARY KEY); \
+        CREATE TABLE child(id INTEGER PRIMARY KEY, p NOT NULL REFERENCES parent(id) ON DELETE CASCADE)";
+    let mut cluster = Cluster::new(3, schema);
+    cluster.run(1, "PRAGMA foreign_keys = ON; INSERT INTO parent VALUES(1)");
+    cluster.run(2, "PRAGMA foreign_keys = ON");
+    cluster.publish(1);
+    cluster.deliver(1, 2, 1);
+    // Node 3 hears of the child before it hears of the parent.
+    cluster.run(2, "INSERT INTO child VALUES(1, 1)");
+    cluster.publish(2);
+    assert_eq!(cluster.deliver(2, 3, 1).dead_letters, 0);
+    assert_eq!(cluster.nodes[2].query("SELECT * FROM child"), ["1|1"]);
+    // Node 1 deletes the parent without knowing of the child: an orphan is left, the same on all nodes.
+    cluster.run(1, "DELETE FROM parent");
+    cluster.converge();
+    for node in &cluster.nodes {
+        assert_eq!(
+            (node.count("SELECT count(*) FROM parent"), node.query("SELECT * FROM child")),
+            (0, vec!["1|1".to_owned()])
+        );
+    }
+    assert_eq!(cluster.nodes[0].query("PRAGMA foreign_key_check"), ["'child'|1|'parent'|0"]);
+}
+
+#[test]
 fn triggers_of_the_application_do_not_run_again_where_rows_are_applied() {
     let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); \
         CREATE TABLE audit(id INTEGER PRIMARY KEY, what); \

@@ -198,8 +198,12 @@ impl Node {
     }
 
     pub(crate) fn housekeep(&mut self) -> Housekept {
+        self.housekeep_at(NOW_MS)
+    }
+
+    pub(crate) fn housekeep_at(&mut self, now_ms: u64) -> Housekept {
         let published = self.published.clone();
-        self.store.housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }).unwrap()
+        self.store.housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }, now_ms).unwrap()
     }
 
     /// `reason|key|row` of the conflict log, in order.

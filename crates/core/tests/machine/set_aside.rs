@@ -1,0 +1,96 @@
+//! What is set aside or wrong without stopping anything: clocks that are ahead of ours, dead letters, old conflicts.
+
+use super::*;
+use harmonylite_core::effect::Timer;
+use harmonylite_core::input::{Housekept, LettersTended};
+use harmonylite_core::limits::EXPIRY_INTERVAL_MS;
+
+/// Node 2's group up to `through` is applied; its newest row is `ahead_ms` ahead of our clock.
+fn apply_ahead(node: &mut Node, prev: i64, through: i64, ahead_ms: u64) -> Vec<Event> {
+    node.deliver_group(through.unsigned_abs(), &group(prev, through));
+    node.take();
+    let clock = Hlc::from_millis(node.now + 1 + ahead_ms);
+    let clocks = BTreeMap::from([(origin(2), clock)]);
+    node.send(Input::Applied(Applied { newest: clock, clocks, ..Applied::default() }));
+    alarms(&node.take())
+}
+
+fn alarms(effects: &[Effect]) -> Vec<Event> {
+    let mut events = events(effects);
+    events.retain(|event| matches!(event, Event::ClockAhead { .. } | Event::ClockWithinLimit { .. }));
+    events
+}
+
+#[test]
+fn a_clock_beyond_the_limit_alarms_once_until_it_is_within_again() {
+    let mut node = Node::following();
+    assert_eq!(apply_ahead(&mut node, 0, 1, 10_000), [], "at the limit");
+    assert!(node.replicator.status().clocks_ahead.is_empty());
+    let alarm = Event::ClockAhead { origin: origin(2), ahead_ms: 60_000 };
+    assert_eq!(apply_ahead(&mut node, 1, 2, 60_000), [alarm]);
+    assert_eq!(node.replicator.status().clocks_ahead, BTreeMap::from([(origin(2), 60_000)]));
+    assert_eq!(apply_ahead(&mut node, 2, 3, 90_000), [], "said once");
+    assert_eq!(node.replicator.status().clocks_ahead, BTreeMap::from([(origin(2), 90_000)]));
+    // Time catches up although nothing more comes.
+    node.now += 80_000;
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    assert_eq!(alarms(&node.take()), [Event::ClockWithinLimit { origin: origin(2) }]);
+    assert!(node.replicator.status().clocks_ahead.is_empty());
+    assert_eq!(apply_ahead(&mut node, 3, 4, 20_000).len(), 1, "another time");
+}
+
+#[test]
+fn without_a_limit_there_is_no_alarm() {
+    let mut node = Node::with(state(), |settings| settings.clock_drift_max_ms = None);
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    node.send(Input::StreamObserved { source: peer(), stream: facts(0) });
+    assert_eq!(apply_ahead(&mut node, 0, 1, 1 << 40), []);
+}
+
+#[test]
+fn dead_letters_tried_again_are_counted_alarmed_about_and_published_when_they_displace() {
+    let mut node = Node::following();
+    let clocks = BTreeMap::from([(origin(2), Hlc::from_millis(node.now + 60_000))]);
+    let rows_applied = BTreeMap::from([(peer(), 3)]);
+    let applied = Applied { rows_applied, displaced: 1, clocks, ..Applied::default() };
+    node.send(Input::LettersTended(LettersTended { applied, gone: 1 }));
+    let effects = node.take();
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::ReadLog(_))), "{effects:?}");
+    assert_eq!(alarms(&effects).len(), 1);
+    let status = node.replicator.status();
+    assert_eq!((status.counters.rows_applied, status.sources[&peer()].rows_applied), (3, 3));
+}
+
+#[test]
+fn dead_letters_are_counted_over_the_lives_of_the_process() {
+    let mut node = Node::with(StoreState { dead_letters: 5, ..state() }, |_| ());
+    node.send(Input::Applied(Applied { dead_letters: 2, ..Applied::default() }));
+    assert_eq!(node.replicator.status().dead_letters, 7);
+    node.send(Input::LettersTended(LettersTended { gone: 3, ..LettersTended::default() }));
+    assert_eq!(node.replicator.status().dead_letters, 4);
+}
+
+#[test]
+fn nothing_is_published_for_others_to_work_with_before_the_own_stream_is_checked() {
+    assert_eq!(Node::fresh().replicator.published(), None);
+    assert!(Node::ready().replicator.published().is_some());
+}
+
+#[test]
+fn an_idle_store_is_asked_now_and_then_whether_anything_became_too_old() {
+    let mut node = Node::ready();
+    let asked = |node: &mut Node| {
+        node.send(Input::TimerFired(Timer::Housekeeping));
+        node.take().iter().any(|effect| matches!(effect, Effect::Housekeep(_)))
+    };
+    assert!(asked(&mut node), "an earlier process may have left something");
+    node.send(Input::Housekept(Default::default()));
+    assert!(!asked(&mut node));
+    node.now += EXPIRY_INTERVAL_MS;
+    assert!(asked(&mut node));
+    node.send(Input::Housekept(Housekept { conflicts_remain: true, ..Housekept::default() }));
+    assert!(asked(&mut node), "it said that there is more");
+    node.send(Input::Housekept(Housekept::default()));
+    assert!(!asked(&mut node));
+}
