@@ -24,5 +24,6 @@ pub mod model;
 pub mod planted;
 mod publisher;
 pub mod replicator;
+mod scan;
 pub mod schema;
 pub mod status;

@@ -312,6 +312,7 @@ impl<'r> World<'r> {
                 Effect::InspectOwnFrames(groups) => self.ask_store(node, Request::Inspect(groups)),
                 Effect::MintIncarnation => self.ask_store(node, Request::Mint),
                 Effect::Housekeep(request) => self.ask_store(node, Request::Housekeep(request)),
+                Effect::Scan(request) => self.ask_store(node, Request::Scan(request)),
                 Effect::ReadSchema => self.ask_store(node, Request::ReadSchema),
                 Effect::Publish(publish) => self.publish(node, publish)?,
                 Effect::Observe(look) => self.observe(node, look.source, look.at),

@@ -8,6 +8,7 @@ use crate::catalog::{Catalog, Table};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::origin::Origins;
 use crate::row_version::TableRows;
+use crate::sent::Sent;
 
 /// The store as seen from within a transaction.
 pub(crate) struct Session<'s> {
@@ -23,6 +24,8 @@ pub(crate) struct Session<'s> {
     pub(crate) shards: u16,
     /// Are local rows published at all (R15)?
     pub(crate) publish: bool,
+    /// What was read for publishing and is not stamped.
+    pub(crate) sent: &'s Sent,
 }
 
 impl<'s> Session<'s> {
@@ -35,6 +38,7 @@ impl<'s> Session<'s> {
             own: store.origin,
             shards: store.options.shards,
             publish: store.options.publish,
+            sent: &store.sent,
         }
     }
 

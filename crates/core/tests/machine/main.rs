@@ -5,6 +5,7 @@
 mod consumer;
 mod publisher;
 mod restart;
+mod scan;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,8 @@ mod convergence;
 mod incarnation;
 mod log;
 mod mirror;
+mod scan;
+mod scan_steps;
 mod statements;
 mod support;
 mod unique;
