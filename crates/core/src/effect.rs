@@ -42,6 +42,8 @@ pub enum Effect {
     MintIncarnation,
     /// Stamp, save positions, trim. Answer: `Housekept` or `StoreFailed`.
     Housekeep(Housekeep),
+    /// Look for writes that no trigger saw, one step. Answer: `Scanned` or `StoreFailed`.
+    Scan(Scan),
     /// Read the schema again and repair the triggers. Answer: `SchemaRead` or `StoreFailed`.
     ReadSchema,
     /// Wake us after so many milliseconds; a timer that is set again is moved. Answer: `TimerFired`.
@@ -72,6 +74,8 @@ pub enum Timer {
     RetryPublish,
     /// A request that the store refused is due again.
     RetryStore,
+    /// The scan has a step to take, or all tables are to be looked at.
+    Scan,
 }
 
 /// Which part of the log to read, and how to cut it.
@@ -175,4 +179,13 @@ pub struct Housekeep {
     pub published: PublishedPositions,
     /// Checkpoints that moved without an apply: own streams, dropped duplicates.
     pub checkpoints: BTreeMap<SourceId, Checkpoint>,
+}
+
+/// One step of the scan.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scan {
+    /// Over all tables, or those alone that the store has marked.
+    pub whole: bool,
+    /// What is published: before a pass begins, what is in the log is stamped.
+    pub published: PublishedPositions,
 }

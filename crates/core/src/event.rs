@@ -1,5 +1,6 @@
 //! What happened, for logs and metrics. Never read by the core itself.
 
+use crate::input::Found;
 use crate::model::{LogPosition, Origin, Shard, SourceId, StreamSequence};
 
 /// Something an operator may want to know.
@@ -100,10 +101,17 @@ pub enum Event {
         refused: Vec<(String, String)>,
         /// Triggers that had to be mended.
         repaired: u64,
-        /// Tables whose triggers were missing: writes since then may not have been captured.
+        /// Tables whose triggers were missing: they are scanned for what was written since then.
         uncaptured: Vec<String>,
         /// Tables that the application dropped.
         dropped: Vec<String>,
+    },
+    /// The scan found writes that no trigger saw; they are published as if they were made now.
+    UncapturedFound {
+        /// In which table.
+        table: String,
+        /// What.
+        found: Found,
     },
     /// Rows went to the conflict log.
     ConflictsLogged {

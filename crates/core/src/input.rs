@@ -86,6 +86,8 @@ pub enum Input {
     IncarnationMinted(StoreState),
     /// The answer to `Housekeep`.
     Housekept(Housekept),
+    /// The answer to `Scan`.
+    Scanned(Scanned),
     /// A request to the store failed; `busy` ones are worth another try at once.
     StoreFailed {
         /// Which request.
@@ -114,6 +116,8 @@ pub enum StoreRequest {
     Housekeep,
     /// `ReadSchema`.
     ReadSchema,
+    /// `Scan`.
+    Scan,
 }
 
 impl StoreRequest {
@@ -126,6 +130,7 @@ impl StoreRequest {
             Self::MintIncarnation => "mint incarnation",
             Self::Housekeep => "housekeeping",
             Self::ReadSchema => "read schema",
+            Self::Scan => "scan",
         }
     }
 }
@@ -173,7 +178,7 @@ pub struct SchemaRead {
     pub tables: Vec<TableReport>,
     /// Triggers or tables of ours that had to be made, replaced or removed.
     pub repaired: u64,
-    /// Tables whose triggers were found missing: writes since then may be lost.
+    /// Tables whose triggers were found missing: the scan looks for what was written since then.
     pub uncaptured: Vec<String>,
     /// Tables that the application dropped: what was still to be sent of them is gone with them.
     pub dropped: Vec<String>,
@@ -279,4 +284,46 @@ pub struct Housekept {
     pub remaining_rows: u64,
     /// Entries of the conflict log beyond its bounds are left.
     pub conflicts_remain: bool,
+}
+
+/// What one step of the scan did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scanned {
+    /// The table that was looked at; empty when none was.
+    pub table: String,
+    /// What was found there, and logged as if it were written now.
+    pub found: Found,
+    /// That was the table's last step.
+    pub table_done: bool,
+    /// The pass is not over.
+    pub more: bool,
+}
+
+/// Writes that no trigger saw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// Rows that were not there before.
+    pub new: u64,
+    /// Rows with another content.
+    pub changed: u64,
+    /// Rows that are gone.
+    pub deleted: u64,
+}
+
+impl Found {
+    /// None of them.
+    pub const NONE: Self = Self { new: 0, changed: 0, deleted: 0 };
+
+    /// All of them.
+    #[must_use]
+    pub const fn rows(self) -> u64 {
+        self.new + self.changed + self.deleted
+    }
+
+    /// These and those.
+    pub fn add(&mut self, other: Self) {
+        self.new += other.new;
+        self.changed += other.changed;
+        self.deleted += other.deleted;
+    }
 }

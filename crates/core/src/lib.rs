@@ -25,5 +25,6 @@ pub mod model;
 pub mod planted;
 mod publisher;
 pub mod replicator;
+mod scan;
 pub mod schema;
 pub mod status;

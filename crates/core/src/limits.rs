@@ -59,7 +59,22 @@ pub const CONFLICTS_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 pub const CLOCK_DRIFT_MAX_MS: u64 = 10_000;
 /// Log rows after which housekeeping runs without waiting for its interval; also the most it stamps in one commit.
 pub const HOUSEKEEPING_ROWS: usize = 10_000;
+/// Rows, or row versions, that one step of the scan looks at: with so many to log it holds the write lock for about 2 ms.
+pub const SCAN_ROWS: usize = 256;
+/// Bytes of rows after which a step ends before that.
+pub const SCAN_BYTES: usize = 8 << 20;
+/// Between two steps of a scan over tables whose triggers were missing, in milliseconds.
+pub const SCAN_PAUSE_MARKED_MS: u64 = 10;
+/// The same while all tables are looked at in the background: a million rows in 7 minutes, 1 % of a core.
+pub const SCAN_PAUSE_WHOLE_MS: u64 = 100;
+/// Between two scans over all tables, in milliseconds; none when nobody has written.
+pub const SCAN_INTERVAL_MS: u64 = 3_600_000;
+/// When a step is tried again that found the database busy.
+pub const SCAN_RETRY_MS: u64 = 100;
+/// The same for one that failed otherwise.
+pub const SCAN_TROUBLE_MS: u64 = 60_000;
 
+const _: () = assert!(SCAN_ROWS <= HOUSEKEEPING_ROWS && SCAN_PAUSE_WHOLE_MS < SCAN_INTERVAL_MS);
 const _: () = assert!(HEADER_SIZE_MAX < MESSAGE_SIZE_MAX && CLUSTER_NAME_MAX < HEADER_SIZE_MAX);
 const _: () = assert!(BODY_SIZE_TARGET < MESSAGE_SIZE_MAX);
 const _: () = assert!(BODY_RAW_SIZE_MAX > ROW_SIZE_MAX + BODY_SIZE_TARGET);

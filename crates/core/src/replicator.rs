@@ -12,6 +12,7 @@ use crate::input::{
 use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
 use crate::publisher::{Options, Publisher};
+use crate::scan::Scanner;
 use crate::status::{Counters, Status};
 
 /// What a node is told once, at start.
@@ -47,6 +48,7 @@ pub struct Replicator {
     consumer: Consumer,
     drift: ClockDrift,
     housekeeping: Housekeeping,
+    scanner: Scanner,
     tables: Vec<TableReport>,
     state: StoreState,
     life: Life,
@@ -109,6 +111,7 @@ impl Replicator {
                 backlog: true,
                 ..Housekeeping::default()
             },
+            scanner: Scanner::new(),
             tables: Vec::new(),
             life: Life::Running,
             counters: Counters::default(),
@@ -149,12 +152,16 @@ impl Replicator {
         self.consumer.set_published(self.publisher.positions().clone());
         self.consumer.pump(effects);
         self.housekeep(effects);
+        self.scan(effects);
         self.end_if_done(effects);
     }
 
     fn route(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
         match input {
-            Input::LogChanged => self.publisher.on_log_changed(effects),
+            Input::LogChanged => {
+                self.scanner.on_log_changed();
+                self.publisher.on_log_changed(effects);
+            }
             Input::LogRead(read) => self.publisher.on_log_read(read, effects),
             Input::SchemaChanged => self.publisher.on_schema_changed(effects),
             Input::SchemaRead(schema) => {
@@ -202,6 +209,13 @@ impl Replicator {
             }
             Input::IncarnationMinted(state) => self.begin_again(state, effects),
             Input::Housekept(done) => self.on_housekept(done),
+            Input::Scanned(scanned) => {
+                let logged = self.scanner.on_scanned(scanned, effects);
+                self.counters.uncaptured_found += logged;
+                if logged > 0 {
+                    self.publisher.on_log_changed(effects);
+                }
+            }
             Input::StoreFailed { request, busy, error } => {
                 self.on_store_failed(request, busy, error, effects)
             }
@@ -230,6 +244,7 @@ impl Replicator {
                 }
             }
             Timer::RetryStore => self.retry_store(effects),
+            Timer::Scan => self.scanner.on_timer(effects),
         }
     }
 
@@ -249,6 +264,7 @@ impl Replicator {
     }
 
     fn note_schema(&mut self, schema: SchemaRead, effects: &mut Effects) {
+        self.scanner.on_schema(&schema);
         let replicated = schema.tables.iter().filter(|table| table.refused.is_none()).count();
         let refused = |table: &TableReport| table.refused.clone().map(|reason| (table.name.clone(), reason));
         let notes = |table: &TableReport| {
@@ -274,6 +290,7 @@ impl Replicator {
             StoreRequest::ReadLog => self.publisher.on_read_failed(effects),
             // The next round of housekeeping tries again; nothing waits for it.
             StoreRequest::Housekeep => self.housekeeping.in_flight = None,
+            StoreRequest::Scan => self.scanner.on_failed(busy, effects),
             StoreRequest::InspectOwnFrames | StoreRequest::MintIncarnation | StoreRequest::ReadSchema => {
                 self.retry.push(request);
                 let after_ms = if busy { RETRY_MAX_MS / 20 } else { RETRY_MAX_MS };
@@ -288,7 +305,7 @@ impl Replicator {
                 StoreRequest::InspectOwnFrames => self.consumer.retry_inspection(effects),
                 StoreRequest::MintIncarnation => effects.push(Effect::MintIncarnation),
                 StoreRequest::ReadSchema => effects.push(Effect::ReadSchema),
-                StoreRequest::ReadLog | StoreRequest::Housekeep => {}
+                StoreRequest::ReadLog | StoreRequest::Housekeep | StoreRequest::Scan => {}
             }
         }
     }
@@ -301,6 +318,13 @@ impl Replicator {
         let idle = self.housekeeping.in_flight.is_none() && self.life == Life::Running;
         if due && idle && self.publisher.is_checked() {
             self.save(effects);
+        }
+    }
+
+    /// Only what is published is scanned, and not before the own streams are checked, since it stamps (R9).
+    fn scan(&mut self, effects: &mut Effects) {
+        if self.settings.publish && self.life == Life::Running && self.publisher.is_checked() {
+            self.scanner.step(self.publisher.positions(), effects);
         }
     }
 
@@ -380,6 +404,7 @@ impl Replicator {
                 published_log_rows: self.counters.published_log_rows,
                 published_groups: self.counters.published_groups,
                 publishes_uncertain: self.counters.publishes_uncertain,
+                uncaptured_found: self.counters.uncaptured_found,
                 ..consumed
             },
         }

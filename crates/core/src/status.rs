@@ -77,4 +77,6 @@ pub struct Counters {
     pub dead_letters: u64,
     /// Publishes without acknowledgement.
     pub publishes_uncertain: u64,
+    /// Writes that no trigger saw, found by the scan.
+    pub uncaptured_found: u64,
 }

@@ -147,7 +147,7 @@ impl Node {
     /// Stamps, saves, trims.
     pub(crate) fn housekeep(&mut self) {
         let published = self.published.clone();
-        self.store().housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }).unwrap();
+        self.store().housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }, NOW_MS).unwrap();
     }
 
     /// One integer.

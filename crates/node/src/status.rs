@@ -189,6 +189,8 @@ pub struct Counters {
     pub dead_letters: u64,
     /// Publishes without acknowledgement.
     pub publishes_uncertain: u64,
+    /// Writes that no trigger saw, found by the scan.
+    pub uncaptured_found: u64,
 }
 
 /// The socket on which a running node of that database answers: one document per connection.
@@ -287,6 +289,7 @@ impl From<&core::Counters> for Counters {
             conflicts: counters.conflicts,
             dead_letters: counters.dead_letters,
             publishes_uncertain: counters.publishes_uncertain,
+            uncaptured_found: counters.uncaptured_found,
         }
     }
 }

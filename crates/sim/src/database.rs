@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,10 +44,10 @@ impl Database {
     pub(crate) fn fresh(medium: Medium, folder: &Path, options: &OpenOptions) -> Result<Self, Failure> {
         let key = (options.node_id.get(), options.shards);
         FRESH.with_borrow_mut(|known| {
-            if !known.contains_key(&key) {
-                known.insert(key, make_fresh(options)?);
-            }
-            let image = known.get(&key).ok_or_else(|| Failure::new("simulator: no image"))?;
+            let image = match known.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => free.insert(make_fresh(options)?),
+            };
             Self::of_image(medium, folder, image)
         })
     }

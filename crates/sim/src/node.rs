@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use harmonylite_core::effect::{ApplyBatch, Effects, Housekeep, ReadLog, ReceivedGroup, Timer};
+use harmonylite_core::effect::{ApplyBatch, Effects, Housekeep, ReadLog, ReceivedGroup, Scan, Timer};
 use harmonylite_core::input::{Input, StoreRequest};
 use harmonylite_core::model::{Incarnation, NodeId, Shard, SourceId};
 use harmonylite_core::replicator::{Replicator, Settings};
@@ -28,6 +28,7 @@ pub(crate) enum Request {
     Inspect(Vec<Arc<ReceivedGroup>>),
     Mint,
     Housekeep(Housekeep),
+    Scan(Scan),
     ReadSchema,
 }
 
@@ -216,6 +217,10 @@ impl Node {
             Request::Housekeep(request) => match store.housekeep(&request, now_ms) {
                 Ok(done) => Input::Housekept(done),
                 Err(error) => failed(StoreRequest::Housekeep, &error),
+            },
+            Request::Scan(request) => match store.scan(&request) {
+                Ok(scanned) => Input::Scanned(scanned),
+                Err(error) => failed(StoreRequest::Scan, &error),
             },
             Request::ReadSchema => match store.read_schema() {
                 Ok(schema) => Input::SchemaRead(schema),

@@ -312,6 +312,7 @@ impl<'r> World<'r> {
                 Effect::InspectOwnFrames(groups) => self.ask_store(node, Request::Inspect(groups)),
                 Effect::MintIncarnation => self.ask_store(node, Request::Mint),
                 Effect::Housekeep(request) => self.ask_store(node, Request::Housekeep(request)),
+                Effect::Scan(request) => self.ask_store(node, Request::Scan(request)),
                 Effect::ReadSchema => self.ask_store(node, Request::ReadSchema),
                 Effect::Publish(publish) => self.publish(node, publish)?,
                 Effect::Observe(look) => self.observe(node, look.source, look.at),
@@ -319,7 +320,9 @@ impl<'r> World<'r> {
                     let next = follow.after.next().0;
                     let following =
                         Following { epoch: follow.epoch, next, credit: follow.credit, pumping: false };
-                    self.with_following(node, |all| drop(all.insert(follow.source.clone(), following)));
+                    self.with_following(node, |all| {
+                        all.insert(follow.source.clone(), following);
+                    });
                     self.pump(node, &follow.source);
                 }
                 Effect::Credit { source, messages } => {
@@ -328,7 +331,9 @@ impl<'r> World<'r> {
                     });
                     self.pump(node, &source);
                 }
-                Effect::Unfollow { source } => self.with_following(node, |all| drop(all.remove(&source))),
+                Effect::Unfollow { source } => self.with_following(node, |all| {
+                    all.remove(&source);
+                }),
                 Effect::SetTimer { timer, after_ms } => {
                     let (at, life) = (self.now + after_ms, self.nodes[node].life);
                     if let Some(process) = &mut self.nodes[node].process {

@@ -9,6 +9,7 @@ use harmonylite_core::schema::TableFingerprint;
 
 use crate::identifier::{change_log, quote, row_version};
 use crate::mirror::Mirrors;
+use crate::row_digest::RowShape;
 
 /// A replicated table.
 #[derive(Debug)]
@@ -22,8 +23,10 @@ pub(crate) struct Table {
     /// Its change log's name, quoted. Columns: `id`, `val_<key column>` each, `type`.
     pub(crate) change_log: String,
     /// Its row versions' name, quoted. Columns: `val_<key column>` each, `hlc`, `origin`, `flags`, `base_hlc`,
-    /// `base_origin`.
+    /// `base_origin`, `digest`.
     pub(crate) row_version: String,
+    /// Makes digests of its rows.
+    pub(crate) shape: RowShape,
 }
 
 impl Table {
@@ -34,6 +37,7 @@ impl Table {
             name: quote(&schema.name),
             change_log: quote(&change_log(&schema.name)),
             row_version: quote(&row_version(&schema.name)),
+            shape: RowShape::of(&schema),
             schema,
         }
     }

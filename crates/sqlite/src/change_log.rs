@@ -299,6 +299,7 @@ impl<'r, 's> ChangeSet<'r, 's> {
             let floor = Floors(&self.published).of(shard);
             let beyond = beyond.get(&canonical).copied();
             if let Some(change) = decide(&mut rows, session.own, &entries, floor, beyond)? {
+                self.note(table, &change);
                 self.push(table, shard, &change)?;
             }
             if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
@@ -306,6 +307,18 @@ impl<'r, 's> ChangeSet<'r, 's> {
             }
         }
         Ok(())
+    }
+
+    /// The content that goes out under a clock that is not stamped yet.
+    fn note(&self, table: &Table, change: &RowChange) {
+        let version = change.version.version;
+        if version.origin == self.session.own && !version.displaced && version.hlc.get() > self.stamped {
+            let digest = match &change.content {
+                RowContent::Upsert(values) => Some(table.shape.digest(values)),
+                RowContent::Delete(_) => None,
+            };
+            self.session.sent.note(version.hlc, digest);
+        }
     }
 
     /// Which of the keys have log rows beyond the end of the cut.

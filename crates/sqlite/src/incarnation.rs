@@ -238,11 +238,11 @@ fn hand_over(
     let mut rows = session.rows(table);
     for (canonical, key) in unsent {
         let floor = Floors(sent).of(canonical.shard(&table.schema.name, session.shards));
-        let Some(mut stored) = rows.version(&key)? else { continue };
-        let version = &mut stored.version;
+        let Some(mut stored) = rows.stored(&key)? else { continue };
+        let version = &mut stored.version.version;
         if version.origin == session.own && !version.displaced && version.hlc.get() > floor {
             version.origin = origin;
-            rows.set_version(&key, &stored)?;
+            rows.set_version(&key, &stored.version, stored.digest)?;
         }
     }
     for id in gone {

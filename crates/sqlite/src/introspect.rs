@@ -78,7 +78,7 @@ fn notes(schema: &TableSchema) -> Vec<String> {
         if matches!(index.kind, UniqueIndexKind::Text(_)) {
             notes.push(format!(
                 "a row that OR REPLACE removes over the partial, expression or generated-column index {:?} is \
-                 not noticed at once",
+                 found by the scan, not at once",
                 index.name
             ));
         }

@@ -13,6 +13,8 @@ pub struct Limits {
     pub body_size: usize,
     /// Log rows that one commit stamps or trims.
     pub housekeeping_rows: usize,
+    /// Rows, or row versions, that one step of the scan looks at.
+    pub scan_rows: usize,
     /// Wait a tenth of a second for the application's lock before a request answers "busy". Not in virtual time.
     pub lock_patience: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Limits {
             group_bytes: limits::GROUP_BYTES_MAX,
             body_size: limits::BODY_SIZE_TARGET,
             housekeeping_rows: limits::HOUSEKEEPING_ROWS,
+            scan_rows: limits::SCAN_ROWS,
             lock_patience: true,
         }
     }

@@ -27,6 +27,8 @@ pub(crate) const CONFLICT_LOG: &str = "__harmonylite___conflict_log";
 pub(crate) const DEAD_LETTER: &str = "__harmonylite___dead_letter";
 /// A digest of each table's rows at the moment our tables were made.
 pub(crate) const BASELINE: &str = "__harmonylite___baseline";
+/// Per table: whether its rows from before have a place among the versions, and whether the scan has to look at it.
+pub(crate) const SCAN: &str = "__harmonylite___scan";
 
 /// The statements that make our tables, in order. Each table's name stands in quotes right after `CREATE TABLE`.
 pub(crate) const TABLES: &[(&str, &str)] = &[
@@ -64,6 +66,7 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
          incarnation INTEGER NOT NULL, tried_ms INTEGER, body BLOB NOT NULL)",
     ),
     (BASELINE, "(table_name TEXT PRIMARY KEY, digest INTEGER NOT NULL) WITHOUT ROWID"),
+    (SCAN, "(table_name TEXT PRIMARY KEY, enrolled INTEGER NOT NULL, due INTEGER NOT NULL) WITHOUT ROWID"),
 ];
 
 /// Names in the meta table.

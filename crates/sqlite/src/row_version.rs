@@ -9,6 +9,7 @@ use crate::catalog::Table;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::meta::flag;
 use crate::origin::Origins;
+use crate::row_digest::RowDigest;
 use crate::table_sql;
 use crate::value::{bind, values_of};
 
@@ -31,6 +32,15 @@ impl<'s> Lazy<'s> {
             none => Ok(none.insert(connection.prepare_cached(&self.sql)?)),
         }
     }
+}
+
+/// What stands beside a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// Its version; [`Version::NONE`] for a row that was there before its triggers.
+    pub(crate) version: RowVersion,
+    /// Of the content that goes with it; `None` when that is not known, or gone.
+    pub(crate) digest: Option<RowDigest>,
 }
 
 /// Reads and writes rows and row versions of one table.
@@ -71,6 +81,14 @@ impl<'s> TableRows<'s> {
         rows.next()?.map(|row| values_of(row, 0, self.table.schema.columns.len())).transpose()
     }
 
+    /// The digest of the row, if it is there.
+    pub(crate) fn digest(&mut self, key: &[Value]) -> rusqlite::Result<Option<RowDigest>> {
+        let statement = self.select.get(self.connection)?;
+        bind(statement, 1, key)?;
+        let mut rows = statement.raw_query();
+        rows.next()?.map(|row| self.table.shape.digest_row(row)).transpose()
+    }
+
     /// Is the row there?
     pub(crate) fn exists(&mut self, key: &[Value]) -> rusqlite::Result<bool> {
         let statement = self.exists.get(self.connection)?;
@@ -92,8 +110,14 @@ impl<'s> TableRows<'s> {
         statement.raw_execute().map(|_| ())
     }
 
-    /// The stored version of the row.
+    /// The stored version of the row; `None` when it was never written since our tables were made.
     pub(crate) fn version(&mut self, key: &[Value]) -> Result<Option<RowVersion>, StoreError> {
+        let stored = self.stored(key)?;
+        Ok(stored.map(|stored| stored.version).filter(|version| version.version != Version::NONE))
+    }
+
+    /// Everything that stands beside the row.
+    pub(crate) fn stored(&mut self, key: &[Value]) -> Result<Option<Stored>, StoreError> {
         let statement = self.select_version.get(self.connection)?;
         bind(statement, 1, key)?;
         let mut rows = statement.raw_query();
@@ -101,15 +125,22 @@ impl<'s> TableRows<'s> {
         let flags: i64 = row.get(2)?;
         let origin = |column| -> Result<Origin, StoreError> { self.origins.origin(row.get(column)?) };
         let version = |hlc, origin, displaced| Version { hlc, origin, displaced };
-        Ok(Some(RowVersion {
+        let digest: Option<i64> = row.get(5)?;
+        let version = RowVersion {
             version: version(hlc_of(row.get(0)?)?, origin(1)?, flags & flag::DISPLACED != 0),
             tombstone: flags & flag::TOMBSTONE != 0,
             base: version(hlc_of(row.get(3)?)?, origin(4)?, flags & flag::BASE_DISPLACED != 0),
-        }))
+        };
+        Ok(Some(Stored { version, digest: digest.map(RowDigest::from_raw) }))
     }
 
-    /// Stores the version of the row.
-    pub(crate) fn set_version(&mut self, key: &[Value], version: &RowVersion) -> Result<(), StoreError> {
+    /// Stores the version of the row, and the digest of the content that goes with it.
+    pub(crate) fn set_version(
+        &mut self,
+        key: &[Value],
+        version: &RowVersion,
+        digest: Option<RowDigest>,
+    ) -> Result<(), StoreError> {
         if is_planted(Bug::TombstonesForgotten) && version.tombstone {
             return Ok(());
         }
@@ -122,9 +153,10 @@ impl<'s> TableRows<'s> {
         ];
         let statement = self.set_version.get(self.connection)?;
         bind(statement, 1, key)?;
-        for (index, number) in numbers.into_iter().enumerate() {
+        for (index, number) in numbers.iter().enumerate() {
             statement.raw_bind_parameter(key.len() + 1 + index, number)?;
         }
+        statement.raw_bind_parameter(key.len() + 1 + numbers.len(), digest.map(RowDigest::raw))?;
         statement.raw_execute()?;
         Ok(())
     }

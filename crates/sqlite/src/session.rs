@@ -9,6 +9,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::limits::ConflictRetention;
 use crate::origin::Origins;
 use crate::row_version::TableRows;
+use crate::sent::Sent;
 
 /// The store as seen from within a transaction.
 pub(crate) struct Session<'s> {
@@ -26,6 +27,8 @@ pub(crate) struct Session<'s> {
     pub(crate) publish: bool,
     /// How much of the conflict log is kept.
     pub(crate) retention: ConflictRetention,
+    /// What was read for publishing and is not stamped.
+    pub(crate) sent: &'s Sent,
 }
 
 impl<'s> Session<'s> {
@@ -39,6 +42,7 @@ impl<'s> Session<'s> {
             shards: store.options.shards,
             publish: store.options.publish,
             retention: store.retention,
+            sent: &store.sent,
         }
     }
 

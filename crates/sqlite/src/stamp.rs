@@ -22,6 +22,7 @@ pub(crate) fn stamp(
     limit: usize,
 ) -> Result<usize, StoreError> {
     let stamped = mark(session.connection, key::STAMPED)?;
+    session.sent.forget_through(stamped);
     let stretch = Stretch::read(session, stamped, limit)?;
     if stretch.log_rows == 0 {
         return Ok(0);
@@ -52,12 +53,17 @@ fn stamp_key(
     entries: &KeyEntries,
     floor: i64,
 ) -> Result<(), StoreError> {
-    let present = rows.exists(&entries.key)?;
+    // Usually it was read for publishing, and the digest is at hand.
+    let known = session.sent.content(entries.fresh);
+    let found = if known.is_some() { None } else { rows.digest(&entries.key)? };
+    let present = if known.is_some() { rows.exists(&entries.key)? } else { found.is_some() };
     let Some(clock) = entries.own_clock(present) else { return Ok(()) };
+    // Whatever became of the row since: the version goes with what was sent under it.
+    let content = session.sent.content(clock.get()).unwrap_or(found);
     let stored = rows.version(&entries.key)?;
-    let version = own_version(clock, session.own, present, stored.as_ref(), floor);
+    let version = own_version(clock, session.own, content.is_some(), stored.as_ref(), floor);
     if stored.is_none_or(|stored| stored.version < version.version) {
-        rows.set_version(&entries.key, &version)?;
+        rows.set_version(&entries.key, &version, content)?;
         if present && stored.is_some_and(|stored| stored.tombstone) {
             mark_restored(session, rows.table, &entries.key, clock)?;
         }

@@ -15,13 +15,15 @@ use crate::identifier::quote;
 use crate::limits::{ConflictRetention, Limits};
 use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
 use crate::mirror;
+use crate::scan::Pass;
+use crate::sent::Sent;
 
 /// An SQL expression for the wall clock, in milliseconds since the Unix epoch.
 ///
 /// It runs inside the application's connection: built-in functions of SQLite 3.35 only, and never NULL. A simulator
 /// puts its own there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClockSql(String);
+pub struct ClockSql(pub(crate) String);
 
 impl ClockSql {
     /// The expression `sql`.
@@ -77,6 +79,10 @@ pub struct Store {
     pub(crate) data_version: Option<i64>,
     /// Tables whose mirrored triggers failed.
     pub(crate) failed_mirrors: mirror::Failed,
+    /// What was read for publishing and is not stamped.
+    pub(crate) sent: Sent,
+    /// The scan that is under way.
+    pub(crate) scan: Option<Pass>,
     path: PathBuf,
     /// Of the repair that opening did.
     opened: Repaired,
@@ -121,6 +127,8 @@ impl Store {
             retention: ConflictRetention::default(),
             data_version: None,
             failed_mirrors: mirror::Failed::default(),
+            sent: Sent::default(),
+            scan: None,
             path,
             opened: prepared.repaired,
         })
@@ -153,6 +161,8 @@ impl Store {
             retention: ConflictRetention::default(),
             data_version: None,
             failed_mirrors: mirror::Failed::default(),
+            sent: Sent::default(),
+            scan: None,
             path: path.to_owned(),
             opened: Repaired::default(),
         })

@@ -77,23 +77,23 @@ pub(crate) fn rivals(table: &Table, columns: &[(usize, Collation)]) -> String {
     format!("SELECT {} FROM main.{} WHERE {}", key_columns(table), table.name, terms.join(" AND "))
 }
 
-/// Columns: hlc, origin, flags, base_hlc, base_origin; parameters: the key.
+/// Columns: hlc, origin, flags, base_hlc, base_origin, digest; parameters: the key.
 pub(crate) fn select_version(table: &Table) -> String {
     format!(
-        "SELECT hlc, origin, flags, base_hlc, base_origin FROM main.{} WHERE {}",
+        "SELECT hlc, origin, flags, base_hlc, base_origin, digest FROM main.{} WHERE {}",
         table.row_version,
         logged_key_matches(table, 1)
     )
 }
 
-/// Parameters: the key, then hlc, origin, flags, base_hlc, base_origin. REPLACE keeps a re-spelled key's new bytes.
+/// Parameters: the key, then hlc, origin, flags, base_hlc, base_origin, digest. REPLACE keeps a re-spelled key's new bytes.
 pub(crate) fn set_version(table: &Table) -> String {
     let key = logged_key(table);
     format!(
-        "INSERT OR REPLACE INTO main.{}({}, hlc, origin, flags, base_hlc, base_origin) VALUES({})",
+        "INSERT OR REPLACE INTO main.{}({}, hlc, origin, flags, base_hlc, base_origin, digest) VALUES({})",
         table.row_version,
         list(&key),
-        numbered(1, key.len() + 5)
+        numbered(1, key.len() + 6)
     )
 }
 
@@ -126,6 +126,47 @@ pub(crate) fn trim_log(table: &Table) -> String {
 /// Parameter: the id.
 pub(crate) fn forget_log_row(table: &Table) -> String {
     format!("DELETE FROM main.{} WHERE id = ?1", table.change_log)
+}
+
+/// Rows in the order of their keys, all stored columns; parameters: the key after which, when `after`. Those with a NULL
+/// in the key are left out.
+pub(crate) fn page_of_rows(table: &Table, after: bool, limit: usize) -> String {
+    let schema = &table.schema;
+    let key: Vec<_> = schema
+        .key
+        .iter()
+        .zip(&schema.key_collations)
+        .map(|(&index, collation)| {
+            let column = &schema.columns[index];
+            let name = quote(&column.name);
+            // Named only where the key's index compares otherwise than the column: SQLite searches an index for a row of
+            // columns, not for one of expressions.
+            let other = !schema.rowid_alias && column.collation != *collation;
+            if other { format!("{name}{}", collate(*collation)) } else { name }
+        })
+        .collect();
+    let mut conditions: Vec<_> = key.iter().map(|name| format!("{name} IS NOT NULL")).collect();
+    if after {
+        conditions.push(format!("({}) > ({})", list(&key), numbered(1, key.len())));
+    }
+    format!(
+        "SELECT {} FROM main.{} WHERE {} ORDER BY {} LIMIT {limit}",
+        list(&all_columns(schema)),
+        table.name,
+        conditions.join(" AND "),
+        list(&key)
+    )
+}
+
+/// Row versions in the order of their keys; columns: the key, flags; parameters: the key after which, when `after`.
+pub(crate) fn page_of_versions(table: &Table, after: bool, limit: usize) -> String {
+    let key = list(&logged_key(table));
+    let condition = if after {
+        format!(" WHERE ({key}) > ({})", numbered(1, table.schema.key.len()))
+    } else {
+        String::new()
+    };
+    format!("SELECT {key}, flags FROM main.{}{condition} ORDER BY {key} LIMIT {limit}", table.row_version)
 }
 
 /// The quoted stored columns, in the schema's order.

@@ -5,6 +5,7 @@
 mod consumer;
 mod publisher;
 mod restart;
+mod scan;
 mod set_aside;
 
 use std::collections::BTreeMap;

@@ -155,6 +155,7 @@ impl Driver {
                 Effect::InspectOwnFrames(groups) => self.ask_store(Request::InspectOwnFrames(groups))?,
                 Effect::MintIncarnation => self.ask_store(Request::MintIncarnation(random_incarnation()))?,
                 Effect::Housekeep(request) => self.ask_store(Request::Housekeep(request))?,
+                Effect::Scan(request) => self.ask_store(Request::Scan(request))?,
                 Effect::ReadSchema => self.ask_store(Request::ReadSchema)?,
                 Effect::Publish(publish) => self.publish(publish)?,
                 Effect::Observe(request) => {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use harmonylite_core::effect::{ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedGroup};
+use harmonylite_core::effect::{ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedGroup, Scan};
 use harmonylite_core::input::{Input, StoreRequest};
 use harmonylite_core::model::Incarnation;
 use harmonylite_sqlite::{LogReadOutcome, Store, StoreError};
@@ -36,6 +36,7 @@ pub(crate) enum Request {
     InspectOwnFrames(Vec<Arc<ReceivedGroup>>),
     MintIncarnation(Incarnation),
     Housekeep(Housekeep),
+    Scan(Scan),
     ReadSchema,
     Letters(LettersCall, PublishedPositions),
 }
@@ -156,6 +157,10 @@ impl StoreThread {
             Request::Housekeep(request) => match self.store.housekeep(&request, wall_ms()) {
                 Ok(done) => Input::Housekept(done),
                 Err(error) => failed(StoreRequest::Housekeep, &error),
+            },
+            Request::Scan(request) => match self.store.scan(&request) {
+                Ok(scanned) => Input::Scanned(scanned),
+                Err(error) => failed(StoreRequest::Scan, &error),
             },
             Request::ReadSchema => match self.store.read_schema() {
                 Ok(schema) => Input::SchemaRead(schema),

@@ -46,6 +46,15 @@ pub(crate) fn log(event: &Event) {
                 tracing::warn!(table, "table dropped, what was still to be sent of it is gone with it");
             }
         }
+        Event::UncapturedFound { table, found } => {
+            tracing::warn!(
+                table,
+                new = found.new,
+                changed = found.changed,
+                deleted = found.deleted,
+                "writes found that no trigger saw, they are published as if made now"
+            );
+        }
         Event::ConflictsLogged { rows } => {
             tracing::info!(rows, "conflicts, the losing rows are in the conflict log")
         }
@@ -68,9 +77,6 @@ fn log_schema(replicated: usize, refused: &[(String, String)], repaired: u64, un
         tracing::warn!(table, reason, "table not replicated");
     }
     for table in uncaptured {
-        tracing::warn!(
-            table,
-            "triggers were missing, writes to the table since then may not have been captured"
-        );
+        tracing::warn!(table, "triggers were missing, looking for writes to the table since then");
     }
 }

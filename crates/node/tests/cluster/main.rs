@@ -23,6 +23,7 @@ mod start_refused;
 mod statements;
 mod support;
 mod transactions;
+mod unseen_writes;
 mod values;
 
 /// A file that no `mod` names would be tests that never run.

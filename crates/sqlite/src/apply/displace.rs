@@ -67,7 +67,7 @@ impl<'s> Displacer<'s> {
     ) -> Result<(), StoreError> {
         rows.delete(key)?;
         let version = if is_planted(Bug::WinnersVersionBorrowed) { winner } else { loser.displaced() };
-        rows.set_version(key, &RowVersion { version, tombstone: true, base: loser })?;
+        rows.set_version(key, &RowVersion { version, tombstone: true, base: loser }, None)?;
         let loss = Loss { table: self.table, key, reason: Reason::Displaced, loser, winner, row };
         log_loss(self.session, self.now_ms, &loss)?;
         if self.session.publish && !is_planted(Bug::LosersNotPublished) {

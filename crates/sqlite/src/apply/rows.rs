@@ -10,6 +10,7 @@ use crate::catalog::Table;
 use crate::conflict_log::{Loss, Reason, log_loss, mark_restored};
 use crate::dead_letter::{self, DeadLetter};
 use crate::error::StoreError;
+use crate::row_digest::RowDigest;
 use crate::row_version::{TableRows, key_of};
 
 /// An incoming row, its values in the order of our columns.
@@ -69,6 +70,11 @@ impl Incoming {
                 Some(Self { key: key_of(table, &values), version, values: Some(values) })
             }
         }
+    }
+
+    /// Of the content that goes with the version. Stored values come in, so they are stored as they come.
+    pub(crate) fn digest(&self, table: &Table) -> Option<RowDigest> {
+        self.values.as_ref().map(|values| table.shape.digest(values))
     }
 
     pub(crate) fn into_change(self) -> RowChange {
@@ -132,7 +138,7 @@ fn apply_row(
         }
         Err(error) => return Err(error.into()),
     }
-    rows.set_version(&incoming.key, &incoming.version)?;
+    rows.set_version(&incoming.key, &incoming.version, incoming.digest(rows.table))?;
     if let Some(lost) = winning.lost {
         work.log_overwritten(rows.table, &incoming, &lost)?;
         tally.conflicts += 1;

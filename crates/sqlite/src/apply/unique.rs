@@ -187,7 +187,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
         self.tally.applied += 1;
         let Some(values) = &incoming.values else {
             self.rows.delete(&incoming.key)?;
-            self.rows.set_version(&incoming.key, &incoming.version)?;
+            self.rows.set_version(&incoming.key, &incoming.version, incoming.digest(self.table))?;
             return Ok(None);
         };
         let found = match self.rivals.find(values) {
@@ -206,7 +206,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
         if let Err(error) = self.put(&incoming.key, values) {
             return self.fault(error).map(Some);
         }
-        self.rows.set_version(&incoming.key, &incoming.version)?;
+        self.rows.set_version(&incoming.key, &incoming.version, incoming.digest(self.table))?;
         if winner.winning.returns {
             mark_restored(self.work.session, self.table, &incoming.key, ours.hlc)?;
         }

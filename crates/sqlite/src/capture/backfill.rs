@@ -1,5 +1,6 @@
-//! Logs rows that are there before the triggers are, as if they had been inserted now.
+//! Logs rows that no trigger logged, as if they were written now.
 
+use harmonylite_core::model::Value;
 use rusqlite::Connection;
 
 use super::log_columns;
@@ -7,8 +8,9 @@ use crate::catalog::Table;
 use crate::error::StoreError;
 use crate::identifier::{literal, quote};
 use crate::meta::{CHANGE_LOG_GLOBAL, log_type};
+use crate::value::bind;
 
-/// More rows are not logged: the write lock would be held for too long (G1).
+/// More rows are left to the scan: the write lock would be held for too long (G1).
 const ROWS_MAX: i64 = 100_000;
 
 /// Logs every row of `table` that has a key, with rising ids. False when there are too many: then none is logged.
@@ -21,9 +23,44 @@ pub(super) fn log_rows(connection: &Connection, table: &Table, clock: &str) -> R
     Ok(rows <= ROWS_MAX)
 }
 
-fn insert(connection: &Connection, table: &Table, clock: &str) -> Result<(), StoreError> {
+/// Logs (key, type of the log row) each, with rising ids from the clock on.
+pub(crate) fn log_keys(
+    connection: &Connection,
+    table: &Table,
+    clock: &str,
+    entries: &[(&[Value], &str)],
+) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let first = next_id(connection, clock)?;
+    let columns: Vec<String> = log_columns(&table.schema).iter().map(|name| quote(name)).collect();
+    let parameters: Vec<String> = (3..3 + columns.len()).map(|number| format!("?{number}")).collect();
+    let (columns, parameters) = (columns.join(", "), parameters.join(", "));
+    let mut log = connection.prepare_cached(&format!(
+        "INSERT INTO main.{}(id, type, {columns}) VALUES(?1, ?2, {parameters})",
+        table.change_log
+    ))?;
+    let global = format!("INSERT INTO main.{}(id, table_name) VALUES(?1, ?2)", quote(CHANGE_LOG_GLOBAL));
+    let mut global = connection.prepare_cached(&global)?;
+    for (id, (key, kind)) in (first..).zip(entries) {
+        global.execute(rusqlite::params![id, table.schema.name])?;
+        log.raw_bind_parameter(1, id)?;
+        log.raw_bind_parameter(2, kind)?;
+        bind(&mut log, 3, *key)?;
+        log.raw_execute()?;
+    }
+    Ok(())
+}
+
+/// What the clock of the triggers would give now.
+fn next_id(connection: &Connection, clock: &str) -> Result<i64, StoreError> {
     let next = format!("SELECT {}", super::trigger::next_id(clock));
-    let first: i64 = connection.query_row(&next, [], |row| row.get(0))?;
+    Ok(connection.query_row(&next, [], |row| row.get(0))?)
+}
+
+fn insert(connection: &Connection, table: &Table, clock: &str) -> Result<(), StoreError> {
+    let first = next_id(connection, clock)?;
     let columns: Vec<String> = log_columns(&table.schema).iter().map(|name| quote(name)).collect();
     let schema = &table.schema;
     let keys: Vec<String> = schema.key.iter().map(|index| quote(&schema.columns[*index].name)).collect();

@@ -20,6 +20,7 @@ use crate::identifier::{change_log, key_column, quote, row_version};
 use crate::introspect;
 use crate::meta;
 
+pub(crate) use backfill::log_keys;
 pub(crate) use own::Own;
 pub(crate) use repair::{Repaired, repair};
 
@@ -148,7 +149,7 @@ impl Survey {
 }
 
 /// Columns of a row version table that are not its key.
-const VERSION_COLUMNS: usize = 5;
+const VERSION_COLUMNS: usize = 6;
 
 /// The user table of a change log.
 fn logged_table(own_table: &str) -> Option<&str> {
@@ -171,7 +172,7 @@ fn change_log_sql(schema: &TableSchema) -> String {
 fn row_version_sql(schema: &TableSchema) -> String {
     let name = quote(&row_version(&schema.name));
     let rest = "hlc INTEGER NOT NULL, origin INTEGER NOT NULL, flags INTEGER NOT NULL, \
-                base_hlc INTEGER NOT NULL, base_origin INTEGER NOT NULL";
+                base_hlc INTEGER NOT NULL, base_origin INTEGER NOT NULL, digest INTEGER";
     let keys: Vec<String> = log_columns(schema).iter().map(|name| quote(name)).collect();
     if schema.rowid_alias {
         return format!("CREATE TABLE {name}({} INTEGER PRIMARY KEY, {rest})", keys[0]);

@@ -13,13 +13,14 @@ use super::{Survey, backfill, change_log_sql, log_columns, row_version_sql, trig
 use crate::error::StoreError;
 use crate::identifier::{PREFIX, change_log, quote, row_version};
 use crate::meta::{self, CHANGE_LOG_GLOBAL, CLOCK, POSITION, PUBLISHED};
+use crate::scan::marks;
 
 /// What was mended.
 #[derive(Debug, Default)]
 pub(crate) struct Repaired {
     /// Tables and triggers made, replaced or removed.
     pub(crate) objects: u64,
-    /// Tables whose triggers were missing: writes since then may not be in the log.
+    /// Tables whose triggers were missing: writes since then may not be in the log, and the scan looks for them.
     pub(crate) uncaptured: Vec<String>,
     /// Tables that the application dropped.
     pub(crate) dropped: Vec<String>,
@@ -41,6 +42,9 @@ pub(crate) fn repair(connection: &Connection, survey: &Survey) -> Result<Repaire
         raise_observed(connection, survey)?;
     }
     repair.log_new_tables()?;
+    for table in &repair.repaired.uncaptured {
+        marks::demand(connection, table)?;
+    }
     Ok(repair.repaired)
 }
 
@@ -155,6 +159,7 @@ impl Repair<'_> {
             let versions = row_version(&table);
             if self.exists(&versions)? && !has_rows(self.connection, &versions)? {
                 self.execute(&format!("DROP TABLE main.{}", quote(&versions)))?;
+                marks::forget(self.connection, &table)?;
             }
             self.repaired.dropped.push(table);
         }
@@ -195,6 +200,7 @@ impl Repair<'_> {
     }
 
     fn move_tables(&mut self, from: &str, to: &str) -> Result<(), StoreError> {
+        let versions_follow = !self.exists(&row_version(to))?;
         for name in [change_log, row_version] {
             // Row versions may be there already: those of a table that was dropped, and that this one replaces.
             if self.exists(&name(from))? && !self.exists(&name(to))? {
@@ -202,6 +208,12 @@ impl Repair<'_> {
             } else if self.exists(&name(from))? {
                 self.execute(&format!("DROP TABLE main.{}", quote(&name(from))))?;
             }
+        }
+        if versions_follow {
+            marks::renamed(self.connection, from, to)?;
+        } else {
+            marks::forget(self.connection, from)?;
+            marks::demand(self.connection, to)?;
         }
         self.rename_in_global_log(from, to)
     }
@@ -224,13 +236,30 @@ impl Repair<'_> {
         if self.exists(&row_version(from))? {
             self.execute(&format!("DROP TABLE main.{}", quote(&row_version(from))))?;
         }
-        Ok(())
+        marks::forget(self.connection, from)?;
+        marks::demand(self.connection, target)
     }
 
     /// The log and the row versions of a table: made when missing, their key columns renamed when the table's were.
     fn make_table(&mut self, schema: &TableSchema) -> Result<(), StoreError> {
-        self.make_or_rename(&change_log(&schema.name), &change_log_sql(schema), 1, schema)?;
-        self.make_or_rename(&row_version(&schema.name), &row_version_sql(schema), 0, schema)
+        let (log, versions) = (change_log(&schema.name), row_version(&schema.name));
+        let log_is_lost = !self.exists(&log)? && !self.survey.is_new(&schema.name);
+        self.make_or_rename(&log, &change_log_sql(schema), 1, schema)?;
+        if !self.exists(&versions)? {
+            self.mark_rows_before_versions(&schema.name)?;
+        }
+        if log_is_lost {
+            marks::demand(self.connection, &schema.name)?;
+        }
+        self.make_or_rename(&versions, &row_version_sql(schema), 0, schema)
+    }
+
+    /// A table whose row versions are about to be made. Rows that are there now have none: those of a table that we saw
+    /// come are logged, the scan gives a place to those from before the first start, and to those whose versions
+    /// somebody dropped.
+    fn mark_rows_before_versions(&self, table: &str) -> Result<(), StoreError> {
+        let came_later = !self.survey.own.is_empty() && self.survey.is_new(table);
+        marks::made(self.connection, table, came_later || !has_rows(self.connection, table)?)
     }
 
     /// `skip`: columns before those of the key.

@@ -107,7 +107,10 @@ fn tables_of_ours_that_the_application_drops_are_made_again_with_rising_ids() {
     let ids = "SELECT id FROM __harmonylite__t_change_log";
     assert_eq!(database.query(ids), [(ahead + 1).to_string(), (ahead + 2).to_string()]);
 
-    database.run(&format!("INSERT INTO __harmonylite__t_row_version VALUES(9, {}, 1, 0, 0, 0)", ahead + 50));
+    database.run(&format!(
+        "INSERT INTO __harmonylite__t_row_version VALUES(9, {}, 1, 0, 0, 0, NULL)",
+        ahead + 50
+    ));
     database.run("DROP TABLE __harmonylite___clock");
     store.read_schema().unwrap();
     database.run("SELECT 1 FROM t; INSERT INTO t VALUES(3, 3, 3)");
@@ -210,7 +213,7 @@ fn cleanup_removes_everything_of_ours_and_nothing_else() {
     let before = database.query(SCHEMA);
     drop(database.open());
     let removed = cleanup(&database.path()).unwrap();
-    assert_eq!((removed.triggers, removed.tables), (10, 14));
+    assert_eq!((removed.triggers, removed.tables), (10, 15));
     assert_eq!(database.query(SCHEMA), before);
     assert_eq!(database.query("SELECT * FROM t"), ["1|2"]);
     assert_eq!(cleanup(&database.path()).unwrap(), Default::default(), "nothing is left to remove");

@@ -73,7 +73,7 @@ fn renaming_key_columns_takes_log_and_row_versions_along() {
     let database = Database::bare(schema);
     let mut store = database.open();
     database.run("INSERT INTO t VALUES('x', 'y', 0)");
-    database.run("INSERT INTO __harmonylite__t_row_version VALUES('k', 'l', 5, 1, 0, 0, 0)");
+    database.run("INSERT INTO __harmonylite__t_row_version VALUES('k', 'l', 5, 1, 0, 0, 0, NULL)");
     database.run("ALTER TABLE t RENAME COLUMN a TO \"a a\"; ALTER TABLE t RENAME COLUMN b TO a");
     database.run("UPDATE t SET v = 1");
     let read = store.read_schema().unwrap();
@@ -91,7 +91,7 @@ fn renaming_a_table_takes_log_and_row_versions_along() {
     let database = Database::bare(TABLE);
     let mut store = database.open();
     database.run("INSERT INTO t VALUES(1, 0, 0, 0)");
-    database.run("INSERT INTO __harmonylite__t_row_version VALUES(1, 5, 1, 0, 0, 0)");
+    database.run("INSERT INTO __harmonylite__t_row_version VALUES(1, 5, 1, 0, 0, 0, NULL)");
     database.run("ALTER TABLE t RENAME TO \"u u\"");
     database.run("UPDATE \"u u\" SET a = 1");
     let read = store.read_schema().unwrap();
@@ -206,7 +206,7 @@ fn a_table_rebuilt_before_our_eyes_keeps_its_row_versions() {
     let database = Database::bare(TABLE);
     let mut store = database.open();
     database.run("INSERT INTO t VALUES(1, 0, 0, 0)");
-    database.run("INSERT INTO __harmonylite__t_row_version VALUES(1, 5, 1, 0, 0, 0)");
+    database.run("INSERT INTO __harmonylite__t_row_version VALUES(1, 5, 1, 0, 0, 0, NULL)");
     for step in [
         "CREATE TABLE n(id INTEGER PRIMARY KEY, a, extra)",
         "INSERT INTO n SELECT id, a, 1 FROM t",

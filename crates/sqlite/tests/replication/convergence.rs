@@ -3,10 +3,10 @@
 use crate::support::Cluster;
 
 /// Numbers from a seed: the same run for the same seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -20,7 +20,7 @@ impl Dice {
     }
 }
 
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT COLLATE NOCASE UNIQUE, w UNIQUE, v);
     CREATE TABLE p(a TEXT NOT NULL COLLATE NOCASE, b NOT NULL, v, PRIMARY KEY(b, a)) WITHOUT ROWID;
     CREATE TABLE q(n, i TEXT, v, PRIMARY KEY(n, i));
@@ -29,7 +29,7 @@ const SCHEMA: &str = "
     CREATE UNIQUE INDEX g_expression ON g(v || '-' || coalesce(half, 'none'));
 ";
 
-fn statement(dice: &mut Dice) -> String {
+pub(crate) fn statement(dice: &mut Dice) -> String {
     let (k, j) = (dice.below(5) + 1, dice.below(5) + 1);
     let u = dice.pick(&["'x'", "'X'", "'y'", "'z'", "NULL"]);
     let w = dice.pick(&["1", "2", "3", "NULL"]);

@@ -9,6 +9,8 @@ mod dead_letters;
 mod incarnation;
 mod log;
 mod mirror;
+mod scan;
+mod scan_steps;
 mod statements;
 mod support;
 mod unique;

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use harmonylite_core::codec::{TableChanges, decode_body};
 use harmonylite_core::effect::{
-    ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup,
+    ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup, Scan,
 };
-use harmonylite_core::input::{Applied, ApplyFailure, Housekept, LogRead};
+use harmonylite_core::input::{Applied, ApplyFailure, Found, Housekept, LogRead, Scanned};
 use harmonylite_core::model::{
     Checkpoint, FrameMark, Incarnation, NodeId, RowChange, Shard, SourceId, StreamSequence,
 };
 use harmonylite_sqlite::{ClockSql, LogReadOutcome, OpenOptions, Store};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
@@ -206,6 +207,33 @@ impl Node {
         self.store.housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }, now_ms).unwrap()
     }
 
+    /// Writes that fire no trigger: what the application did while ours were missing.
+    pub(crate) fn run_unseen(&self, sql: &str) {
+        let enable =
+            |on| self.application.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on).unwrap();
+        enable(false);
+        self.run(sql);
+        enable(true);
+    }
+
+    /// One step of the scan.
+    pub(crate) fn scan_step(&mut self, whole: bool) -> Scanned {
+        self.store.scan(&Scan { whole, published: self.published.clone() }).unwrap()
+    }
+
+    /// A whole pass of the scan; gives what it found, in all tables, and its steps.
+    pub(crate) fn scan(&mut self, whole: bool) -> (Found, usize) {
+        let (mut found, mut steps) = (Found::NONE, 0);
+        loop {
+            let scanned = self.scan_step(whole);
+            found.add(scanned.found);
+            steps += 1;
+            if !scanned.more {
+                return (found, steps);
+            }
+        }
+    }
+
     /// `reason|key|row` of the conflict log, in order.
     pub(crate) fn conflicts(&self) -> Vec<String> {
         let sql = "SELECT reason, key, row FROM __harmonylite___conflict_log ORDER BY id";
@@ -358,7 +386,7 @@ impl Cluster {
         }
     }
 
-    /// Key, clock, origin, flags: numbers of origins and bases are each node's own.
+    /// Key, clock, origin, flags, digest: numbers of origins and bases are each node's own.
     fn assert_same_versions(&self, sql: &str) {
         let sorted = |node: &Node| {
             let mut lines: Vec<_> = node.query(sql).iter().map(|line| comparable(line)).collect();
@@ -372,9 +400,9 @@ impl Cluster {
     }
 }
 
-/// Of `key.. hlc origin flags base_hlc base_origin node incarnation flags`: without the local numbers and the base.
+/// Of `key.. hlc origin flags base_hlc base_origin digest node incarnation flags`: without the local numbers and the base.
 fn comparable(line: &str) -> String {
     let parts: Vec<_> = line.split('|').collect();
-    let (key, rest) = parts.split_at(parts.len() - 8);
-    format!("{} {} {} {} {}", key.join("|"), rest[0], rest[5], rest[6], rest[7])
+    let (key, rest) = parts.split_at(parts.len() - 9);
+    format!("{} {} {} {} {} {}", key.join("|"), rest[0], rest[5], rest[6], rest[7], rest[8])
 }
