@@ -7,18 +7,80 @@ use rusqlite::{Connection, ErrorCode, Result};
 use crate::journal::{RowKey, Write};
 use crate::random::Random;
 
-/// Every table has few keys, so that nodes meet on them. `sim_clock` has no key, so it is not replicated; it is the
-/// wall clock of the triggers. `v` is another number in every write, so a row tells who wrote it.
-pub(crate) const SCHEMA: &str = "
+/// Which tables the application has. Small schemas make short runs: nodes meet on the same rows all the more often.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Schema {
+    /// UNIQUE indexes of all kinds, and a foreign key with cascades.
+    Unique,
+    /// Keys of all kinds, and a trigger of the application's own.
+    Keys,
+    /// A full-text index.
+    Index,
+    /// Everything.
+    All,
+}
+
+impl Schema {
+    /// The statements that make it. Every table has few keys. `sim_clock` has none, so it is not replicated; it is
+    /// the wall clock of the triggers. `v` is another number in every write, so a row tells who wrote it.
+    pub(crate) fn sql(self) -> String {
+        let parts: &[&str] = match self {
+            Self::Unique => &[UNIQUE],
+            Self::Keys => &[KEYS],
+            Self::Index => &[INDEX],
+            Self::All => &[UNIQUE, KEYS, INDEX],
+        };
+        format!("{COMMON} {}", parts.concat())
+    }
+
+    /// Its replicated tables.
+    pub(crate) fn tables(self) -> &'static [Table] {
+        const ALL: [Table; 7] = [
+            table("t", &["id"], &["id", "u", "w", "x", "v"], false),
+            table("c", &["id"], &["id", "t", "v"], false),
+            table("q", &["n", "i"], &["n", "i", "v"], false),
+            table("p", &["a", "b"], &["a", "b", "v"], false),
+            table("k", &["name"], &["name", "v"], true),
+            table("audit", &["id"], &["id", "v"], false),
+            table("d", &["id"], &["id", "slug", "body", "v"], false),
+        ];
+        const UNIQUE: &[Table] = ALL.split_at(3).0;
+        const KEYS: &[Table] = ALL.split_at(6).0.split_at(2).1;
+        const INDEX: &[Table] = &[
+            table("q", &["n", "i"], &["n", "i", "v"], false),
+            table("d", &["id"], &["id", "slug", "body", "v"], false),
+        ];
+        match self {
+            Self::Unique => UNIQUE,
+            Self::Keys => KEYS,
+            Self::Index => INDEX,
+            Self::All => &ALL,
+        }
+    }
+
+    /// Its table of that name.
+    pub(crate) fn table(self, name: &str) -> Option<&'static Table> {
+        self.tables().iter().find(|table| table.name == name)
+    }
+}
+
+const COMMON: &str = "
     PRAGMA page_size = 1024;
     CREATE TABLE sim_clock(now INTEGER NOT NULL); INSERT INTO sim_clock VALUES(1);
+    CREATE TABLE q(n INTEGER NOT NULL, i INTEGER NOT NULL, v, PRIMARY KEY(n, i));";
+const UNIQUE: &str = "
     CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, w, x INTEGER, v);
     CREATE UNIQUE INDEX t_w ON t(w) WHERE x IS NOT NULL;
     CREATE UNIQUE INDEX t_x ON t(x * 2);
+    CREATE TABLE c(id INTEGER PRIMARY KEY, t INTEGER REFERENCES t(id) ON DELETE CASCADE ON UPDATE CASCADE, v);";
+const KEYS: &str = "
     CREATE TABLE p(a NOT NULL, b NOT NULL, v, PRIMARY KEY(a, b)) WITHOUT ROWID;
-    CREATE TABLE q(n INTEGER NOT NULL, i INTEGER NOT NULL, v, PRIMARY KEY(n, i));
     CREATE TABLE k(name TEXT PRIMARY KEY COLLATE NOCASE NOT NULL, v);
-    CREATE TABLE c(id INTEGER PRIMARY KEY, t INTEGER REFERENCES t(id) ON DELETE CASCADE ON UPDATE CASCADE, v);
+    CREATE TABLE audit(id TEXT PRIMARY KEY NOT NULL, v);
+    CREATE TRIGGER p_audit AFTER UPDATE ON p BEGIN
+      INSERT INTO audit VALUES(NEW.a || '-' || NEW.b, NEW.v) ON CONFLICT(id) DO UPDATE SET v = excluded.v;
+    END;";
+const INDEX: &str = "
     CREATE TABLE d(id INTEGER PRIMARY KEY, slug UNIQUE, body TEXT, v);
     CREATE VIRTUAL TABLE d_index USING fts5(body, content='d', content_rowid='id');
     CREATE TRIGGER d_inserted AFTER INSERT ON d BEGIN
@@ -30,10 +92,6 @@ pub(crate) const SCHEMA: &str = "
     CREATE TRIGGER d_updated AFTER UPDATE ON d BEGIN
       INSERT INTO d_index(d_index, rowid, body) VALUES('delete', OLD.id, OLD.body);
       INSERT INTO d_index(rowid, body) VALUES(NEW.id, NEW.body);
-    END;
-    CREATE TABLE audit(id TEXT PRIMARY KEY NOT NULL, v);
-    CREATE TRIGGER p_audit AFTER UPDATE ON p BEGIN
-      INSERT INTO audit VALUES(NEW.a || '-' || NEW.b, NEW.v) ON CONFLICT(id) DO UPDATE SET v = excluded.v;
     END;";
 
 /// The clock in the triggers' slot.
@@ -47,17 +105,6 @@ pub(crate) struct Table {
     /// Keys that differ in case only are one.
     pub(crate) folds_case: bool,
 }
-
-/// All of them.
-pub(crate) const TABLES: [Table; 7] = [
-    table("t", &["id"], &["id", "u", "w", "x", "v"], false),
-    table("p", &["a", "b"], &["a", "b", "v"], false),
-    table("q", &["n", "i"], &["n", "i", "v"], false),
-    table("k", &["name"], &["name", "v"], true),
-    table("c", &["id"], &["id", "t", "v"], false),
-    table("d", &["id"], &["id", "slug", "body", "v"], false),
-    table("audit", &["id"], &["id", "v"], false),
-];
 
 const fn table(
     name: &'static str,
@@ -98,26 +145,32 @@ pub(crate) struct Transaction {
 }
 
 /// Begins a transaction of random statements at `now_ms` of the node's wall clock; the caller commits it.
-pub(crate) fn begin(app: &Connection, random: &mut Random, now_ms: u64, node: u64) -> Result<Transaction> {
+pub(crate) fn begin(
+    app: &Connection,
+    schema: Schema,
+    random: &mut Random,
+    now_ms: u64,
+    node: u64,
+) -> Result<Transaction> {
     app.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     app.prepare_cached("UPDATE sim_clock SET now = ?1")?.execute([now_ms.cast_signed()])?;
-    let (before, newest) = (read_rows(app)?, newest(app)?);
+    let (before, newest) = (read_rows(app, schema)?, newest(app)?);
     for _ in 0..=random.below(3) {
-        for sql in statement(random, node) {
+        for sql in statement(schema, random, node) {
             match app.execute_batch(&sql) {
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {}
                 outcome => outcome?,
             }
         }
     }
-    let writes = written(app, newest, node, &read_rows(app)?)?;
+    let writes = written(app, schema, newest, node, &read_rows(app, schema)?)?;
     Ok(Transaction { before, writes })
 }
 
 /// All replicated rows as they are.
-pub(crate) fn read_rows(app: &Connection) -> Result<Rows> {
+pub(crate) fn read_rows(app: &Connection, schema: Schema) -> Result<Rows> {
     let mut all = Rows::new();
-    for table in &TABLES {
+    for table in schema.tables() {
         let sql = format!("SELECT {}, {} FROM {}", table.key_text(""), table.row_text(""), table.name);
         let mut statement = app.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
@@ -128,48 +181,83 @@ pub(crate) fn read_rows(app: &Connection) -> Result<Rows> {
     Ok(all)
 }
 
-fn statement(random: &mut Random, node: u64) -> Vec<String> {
+fn statement(schema: Schema, random: &mut Random, node: u64) -> Vec<String> {
+    let pairs = random.chance(15);
+    match schema {
+        _ if pairs => pair(random, node),
+        Schema::Unique => unique(random),
+        Schema::Keys => keys(random),
+        Schema::Index => indexed(random),
+        Schema::All => match random.below(5) {
+            0 | 1 => unique(random),
+            2 | 3 => keys(random),
+            _ => indexed(random),
+        },
+    }
+}
+
+/// Two rows that are always written together.
+fn pair(random: &mut Random, node: u64) -> Vec<String> {
+    let v = random.below(1 << 40);
+    vec![format!(
+        "INSERT INTO q VALUES({node}, 1, {v}), ({node}, 2, {v}) ON CONFLICT DO UPDATE SET v = excluded.v"
+    )]
+}
+
+fn unique(random: &mut Random) -> Vec<String> {
     let (id, other, v) = (1 + random.below(5), 1 + random.below(5), random.below(1 << 40));
     let u = random.pick(&["'x'", "'y'", "'z'", "NULL"]);
     let (w, x) = (random.pick(&["'q'", "'r'", "NULL"]), random.pick(&["1", "2", "3", "NULL", "NULL"]));
-    let (a, b) = (id % 3, other % 3);
-    let name = random.pick(&["Ada", "ada", "BOB", "bob", "eve"]);
-    let body = random.pick(&["one", "one two", "two three", ""]);
-    let sql = match random.below(24) {
+    let sql = match random.below(14) {
         0 => format!("INSERT INTO t VALUES({id}, {u}, {w}, {x}, {v})"),
         1 => format!("UPDATE t SET v = {v} WHERE id = {id}"),
-        2 => format!("UPDATE t SET u = {u}, w = {w}, x = {x}, v = {v} WHERE id = {id}"),
-        3 => format!("DELETE FROM t WHERE id = {id}"),
-        4 => format!("UPDATE t SET id = {other}, v = {v} WHERE id = {id}"),
-        // Not through the partial index or the one over an expression: nothing captures what those remove.
-        5 => format!("INSERT OR REPLACE INTO t VALUES({id}, {u}, NULL, NULL, {v})"),
-        6 => format!("UPDATE OR REPLACE t SET u = {u}, v = {v} WHERE id = {id}"),
-        7 => format!("INSERT OR IGNORE INTO t VALUES({id}, {u}, {w}, {x}, {v})"),
-        8 => format!(
+        2 | 3 => format!("UPDATE t SET u = {u}, w = {w}, x = {x}, v = {v} WHERE id = {id}"),
+        4 => format!("DELETE FROM t WHERE id = {id}"),
+        5 => format!("UPDATE t SET id = {other}, v = {v} WHERE id = {id}"),
+        // Not through the partial index or the one over an expression: only the hourly scan finds what those remove.
+        6 => format!("INSERT OR REPLACE INTO t VALUES({id}, {u}, NULL, NULL, {v})"),
+        7 => format!("UPDATE OR REPLACE t SET u = {u}, v = {v} WHERE id = {id}"),
+        8 => format!("INSERT OR IGNORE INTO t VALUES({id}, {u}, {w}, {x}, {v})"),
+        9 | 10 => format!(
             "INSERT INTO t VALUES({id}, {u}, {w}, {x}, {v}) ON CONFLICT(id) DO UPDATE SET v = excluded.v"
         ),
-        9 => return swap(id, other, u, v),
-        10 => format!("INSERT OR REPLACE INTO p VALUES({a}, {b}, {v})"),
-        11 => format!("UPDATE p SET b = {b}, v = {v} WHERE a = {a}"),
-        12 => format!("UPDATE OR IGNORE p SET a = {a}, v = {v} WHERE b = {b}"),
-        13 => format!("DELETE FROM p WHERE a = {a} AND b = {b}"),
-        14..=16 => format!(
-            "INSERT INTO q VALUES({node}, 1, {v}), ({node}, 2, {v}) ON CONFLICT DO UPDATE SET v = excluded.v"
-        ),
-        17 => format!(
-            "INSERT INTO k VALUES('{name}', {v}) ON CONFLICT(name) DO UPDATE SET name = excluded.name, v = {v}"
-        ),
-        18 => format!("DELETE FROM k WHERE name = '{name}'"),
-        // Without REPLACE: in the application itself it would leave the index behind (it fires no delete triggers).
-        20 => format!(
-            "INSERT INTO d VALUES({id}, {u}, '{body}', {v}) ON CONFLICT(id) DO UPDATE SET body = excluded.body, v = {v}"
-        ),
-        21 => format!("UPDATE d SET slug = {u}, body = '{body}', v = {v} WHERE id = {id}"),
-        22 => format!("DELETE FROM d WHERE id = {id}"),
-        19 => format!("DELETE FROM audit WHERE id = '{a}-{b}'"),
+        11 => return swap(id, other, u, v),
         _ => {
             format!("INSERT OR REPLACE INTO c VALUES({id}, (SELECT min(id) FROM t WHERE id >= {other}), {v})")
         }
+    };
+    vec![sql]
+}
+
+fn keys(random: &mut Random) -> Vec<String> {
+    let (a, b, v) = (random.below(3), random.below(3), random.below(1 << 40));
+    let name = random.pick(&["Ada", "ada", "BOB", "bob", "eve"]);
+    let sql = match random.below(9) {
+        0 | 1 => format!("INSERT OR REPLACE INTO p VALUES({a}, {b}, {v})"),
+        2 => format!("UPDATE OR IGNORE p SET b = {b}, v = {v} WHERE a = {a}"),
+        3 => format!("UPDATE OR REPLACE p SET a = {a}, v = {v} WHERE b = {b}"),
+        4 => format!("DELETE FROM p WHERE a = {a} AND b = {b}"),
+        5 | 6 => format!(
+            "INSERT INTO k VALUES('{name}', {v}) ON CONFLICT(name) DO UPDATE SET name = excluded.name, v = {v}"
+        ),
+        7 => format!("DELETE FROM k WHERE name = '{name}'"),
+        _ => format!("DELETE FROM audit WHERE id = '{a}-{b}'"),
+    };
+    vec![sql]
+}
+
+/// Without REPLACE: in the application itself it would leave the index behind (it fires no delete triggers).
+fn indexed(random: &mut Random) -> Vec<String> {
+    let (id, v) = (1 + random.below(5), random.below(1 << 40));
+    let slug = random.pick(&["'x'", "'y'", "'z'", "NULL"]);
+    let body = random.pick(&["one", "one two", "two three", ""]);
+    let sql = match random.below(4) {
+        0 | 1 => format!(
+            "INSERT INTO d VALUES({id}, {slug}, '{body}', {v})
+             ON CONFLICT(id) DO UPDATE SET body = excluded.body, v = {v}"
+        ),
+        2 => format!("UPDATE d SET slug = {slug}, body = '{body}', v = {v} WHERE id = {id}"),
+        _ => format!("DELETE FROM d WHERE id = {id}"),
     };
     vec![sql]
 }
@@ -192,9 +280,9 @@ fn newest(app: &Connection) -> Result<i64> {
 
 /// What the log says of the transaction, with the rows as it leaves them. Keys that only `maybe` entries name and whose
 /// rows are there were not written.
-fn written(app: &Connection, before: i64, node: u64, after: &Rows) -> Result<Vec<Write>> {
+fn written(app: &Connection, schema: Schema, before: i64, node: u64, after: &Rows) -> Result<Vec<Write>> {
     let mut writes = Vec::new();
-    for table in &TABLES {
+    for table in schema.tables() {
         let key = table.key_text("val_");
         let sql = format!(
             "SELECT {key}, id, type FROM __harmonylite__{}_change_log WHERE id > ?1 ORDER BY id",

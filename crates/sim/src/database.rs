@@ -11,15 +11,15 @@ use harmonylite_sqlite::{OpenOptions, Store};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::application::SCHEMA;
+use crate::application::Schema;
 use crate::{Failure, Medium};
 
 /// Names of databases in memory are of the whole process, and runs go on side by side.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    /// Databases in which our tables were just made, by node and shards: making them takes longer than a short run.
-    static FRESH: RefCell<BTreeMap<(u64, u16), Image>> = const { RefCell::new(BTreeMap::new()) };
+    /// Databases in which our tables were just made, by schema, node and shards: making them takes longer than a short run.
+    static FRESH: RefCell<BTreeMap<(Schema, u64, u16), Image>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A committed state of a database.
@@ -41,12 +41,17 @@ pub(crate) struct Database {
 
 impl Database {
     /// The database of a node on which HarmonyLite was just started for the first time.
-    pub(crate) fn fresh(medium: Medium, folder: &Path, options: &OpenOptions) -> Result<Self, Failure> {
-        let key = (options.node_id.get(), options.shards);
+    pub(crate) fn fresh(
+        medium: Medium,
+        folder: &Path,
+        schema: Schema,
+        options: &OpenOptions,
+    ) -> Result<Self, Failure> {
+        let key = (schema, options.node_id.get(), options.shards);
         FRESH.with_borrow_mut(|known| {
             let image = match known.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(free) => free.insert(make_fresh(options)?),
+                Entry::Vacant(free) => free.insert(make_fresh(schema, options)?),
             };
             Self::of_image(medium, folder, image)
         })
@@ -99,10 +104,10 @@ impl Database {
     }
 }
 
-fn make_fresh(options: &OpenOptions) -> Result<Image, Failure> {
+fn make_fresh(schema: Schema, options: &OpenOptions) -> Result<Image, Failure> {
     let place = Place::Memory(format!("sim-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     let app = connect(&place)?;
-    app.execute_batch(SCHEMA)?;
+    app.execute_batch(&schema.sql())?;
     let database = Database { place, app };
     drop(database.open_store(options)?);
     database.image()

@@ -68,8 +68,8 @@ impl World<'_> {
     }
 
     fn open_transaction(&mut self, node: usize, random: &mut Random) -> Result<(), Failure> {
-        let (now, number) = (self.clock(node), self.nodes[node].number());
-        let transaction = application::begin(self.nodes[node].app(), random, now, number)?;
+        let (now, number, schema) = (self.clock(node), self.nodes[node].number(), self.plan.profile.schema);
+        let transaction = application::begin(self.nodes[node].app(), schema, random, now, number)?;
         self.nodes[node].open = Some(transaction);
         Ok(())
     }
@@ -101,7 +101,7 @@ impl World<'_> {
         if let Some(image) = before.get(row) {
             return Ok(self.journal.writers_of(row, image));
         }
-        let tombstone = checkers::tombstone(self.nodes[node].app(), row)?;
+        let tombstone = checkers::tombstone(self.nodes[node].app(), self.plan.profile.schema, row)?;
         Ok(tombstone.map(|(clock, by)| self.journal.with_version(row, clock, by)).unwrap_or_default())
     }
 

@@ -7,6 +7,7 @@
 //! must come to rest, and then every law in [`checkers`] holds. Nothing here knows tokio, NATS or the product's runtime.
 
 mod application;
+mod bus;
 mod campaign;
 mod checkers;
 mod database;

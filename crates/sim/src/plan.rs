@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::application::Schema;
 use crate::random::Random;
 
 /// How nodes exchange changes.
@@ -18,6 +19,7 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Profile {
     pub(crate) mode: Mode,
+    pub(crate) schema: Schema,
     pub(crate) shards: u16,
     /// The longest way of a message, in milliseconds.
     pub(crate) delay_ms: u64,
@@ -140,11 +142,11 @@ struct Weather {
 impl Plan {
     pub(crate) fn of_seed(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let nodes = random.pick(&[2, 2, 3, 3, 3, 3, 4, 5, 7]);
+        let nodes = random.pick(&[2, 2, 2, 3, 3, 3, 4, 5, 7]);
         let profile = profile(&mut random, nodes);
         let weather = weather(&mut random);
-        let count = random.pick(&[30, 60, 60, 90, 120]) / if nodes > 4 { 2 } else { 1 };
-        let gap_ms = random.pick(&[5, 20, 60, 200]);
+        let count = random.pick(&[10, 20, 30, 50, 80]) / if nodes > 4 { 2 } else { 1 };
+        let gap_ms = random.pick(&[5, 20, 60, 120]);
         let acts = (0..count).map(|_| planned(&mut random, nodes, &weather, gap_ms)).collect();
         Self { seed, nodes, profile, acts }
     }
@@ -153,6 +155,7 @@ impl Plan {
 fn profile(random: &mut Random, nodes: usize) -> Profile {
     Profile {
         mode: if random.chance(60) { Mode::Mesh } else { Mode::Shared },
+        schema: random.pick(&[Schema::Unique, Schema::Unique, Schema::Keys, Schema::Index, Schema::All]),
         shards: random.pick(&[1, 1, 1, 1, 2, 3]),
         delay_ms: random.pick(&[1, 5, 20, 60]),
         unknown_percent: random.pick(&[0, 5, 20, 50]),
@@ -160,7 +163,7 @@ fn profile(random: &mut Random, nodes: usize) -> Profile {
         group_rows: random.pick(&[100_000, 100_000, 100_000, 1, 2, 3, 5]),
         body_size: random.pick(&[100_000, 200, 60, 1]),
         housekeeping_rows: random.pick(&[10_000, 10_000, 1, 3]),
-        housekeeping_ms: random.pick(&[50, 500, 5000]),
+        housekeeping_ms: random.pick(&[200, 1000, 5000]),
         slow: random.chance(15).then(|| random.index(nodes)),
     }
 }

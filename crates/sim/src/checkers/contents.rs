@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use crate::Failure;
-use crate::application::{TABLES, Table, read_rows};
+use crate::application::{Schema, Table, read_rows};
 use crate::journal::RowKey;
 use crate::node::Node;
 
@@ -35,13 +35,13 @@ pub(super) struct Held {
 
 pub(super) type Contents = BTreeMap<RowKey, Held>;
 
-pub(super) fn read(node: &Node) -> Result<Contents, Failure> {
+pub(super) fn read(node: &Node, schema: Schema) -> Result<Contents, Failure> {
     let app = node.app();
     let mut contents = Contents::new();
-    for (row, image) in read_rows(app)? {
+    for (row, image) in read_rows(app, schema)? {
         contents.insert(row, Held { image: Some(image), version: None });
     }
-    for table in &TABLES {
+    for table in schema.tables() {
         read_versions(app, table, &mut contents)?;
     }
     Ok(contents)

@@ -189,7 +189,7 @@ fn logged_losers(world: &World<'_>) -> Result<BTreeSet<(&'static str, i64, u64)>
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;
-            let table = crate::application::TABLES.iter().find(|table| table.name == name);
+            let table = world.plan.profile.schema.table(&name);
             let Some(table) = table else { continue };
             losers.insert((table.name, row.get(1)?, row.get::<_, i64>(2)?.cast_unsigned()));
         }
@@ -199,6 +199,9 @@ fn logged_losers(world: &World<'_>) -> Result<BTreeSet<(&'static str, i64, u64)>
 
 /// G2 for what triggers keep: the full-text index of every node says what its rows say.
 pub(super) fn indexes_are_in_step(world: &World<'_>) -> Result<(), Failure> {
+    if world.plan.profile.schema.table("d").is_none() {
+        return Ok(());
+    }
     for node in &world.nodes {
         let check = "INSERT INTO d_index(d_index, rank) VALUES('integrity-check', 1)";
         if let Err(error) = node.app().execute_batch(check) {

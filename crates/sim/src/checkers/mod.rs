@@ -11,13 +11,15 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 pub(crate) use self::rest::at_rest;
 use crate::Failure;
-use crate::application::TABLES;
+use crate::application::Schema;
 use crate::journal::RowKey;
 use crate::world::World;
 
 /// Everything that must hold when the world has come to rest.
 pub(crate) fn judge(world: &mut World<'_>) -> Result<(), Failure> {
-    let contents: Vec<_> = world.nodes.iter().map(contents::read).collect::<Result<_, _>>()?;
+    let schema = world.plan.profile.schema;
+    let contents: Vec<_> =
+        world.nodes.iter().map(|node| contents::read(node, schema)).collect::<Result<_, _>>()?;
     laws::one_version_one_row(&contents)?;
     laws::written_by_somebody(world, &contents)?;
     laws::positions_are_true(world, &contents)?;
@@ -69,8 +71,12 @@ pub(crate) fn published(world: &World<'_>, node: usize, messages: &[Message]) ->
 }
 
 /// The version of a row that is not there, as (clock, node); `None` when it was never deleted.
-pub(crate) fn tombstone(app: &Connection, row: &RowKey) -> Result<Option<(i64, u64)>, Failure> {
-    let Some(table) = TABLES.iter().find(|table| table.name == row.0) else { return Ok(None) };
+pub(crate) fn tombstone(
+    app: &Connection,
+    schema: Schema,
+    row: &RowKey,
+) -> Result<Option<(i64, u64)>, Failure> {
+    let Some(table) = schema.table(row.0) else { return Ok(None) };
     let sql = format!(
         "SELECT v.hlc, o.node_id FROM __harmonylite__{}_row_version AS v
          JOIN __harmonylite___origin AS o ON o.id = v.origin WHERE {} = ?1 AND v.flags & 3 = 2",
