@@ -10,7 +10,7 @@ export PATH := $(TOOLS):$(PATH)
 unit examples tour: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools format format-check lint tidy dependencies deny unit examples tour fuzz release dist clean
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit simulate hunt examples tour fuzz release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -20,7 +20,7 @@ demo: tools ## three nodes with embedded servers keep a sample database equal; O
 	$(CARGO) run --quiet --locked --package harmonylite -- demo $(if $(ONCE),--once)
 
 # Everything, the quick checks first. A further check is a further target in this list.
-TESTS := format-check tidy dependencies lint unit examples tour
+TESTS := format-check tidy dependencies lint unit simulate hunt examples tour
 
 test: tools ## everything that must hold: format, tidy, dependencies, lints, tests
 	@set -e; for check in $(TESTS); do echo "== $$check"; $(MAKE) --no-print-directory $$check; done
@@ -48,6 +48,17 @@ deny: ## the same by cargo-deny, where it is installed
 
 unit: tools ## all tests of the workspace
 	$(CARGO) test --locked --workspace
+
+# The same seed first has to give the same history: else nothing that the rest says could be repeated.
+SIM := $(CARGO) run --quiet --locked --release --package harmonylite-sim
+simulate: ## the simulator: the same seed twice, the seeds that found bugs, SEEDS that nobody ran before, some on files
+	$(SIM) -- meta --seeds 30
+	$(SIM) -- regressions
+	$(SIM) -- run --fresh --seeds $(or $(SEEDS),1000)
+	$(SIM) -- run --fresh --seeds 20 --files
+
+hunt: ## planted bugs, one after the other: the simulator finds each
+	$(SIM) --features planted-bugs -- hunt
 
 examples: tools ## the applications in examples/, on three nodes each
 	$(CARGO) xtask examples

@@ -11,6 +11,7 @@ use crate::input::{
 };
 use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
+use crate::planted::{Bug, is_planted};
 use crate::publisher::{Options, Publisher};
 use crate::scan::Scanner;
 use crate::status::{Counters, Status};
@@ -108,7 +109,7 @@ impl Replicator {
             // What an earlier process left to stamp or trim: the store looks, and commits nothing when there is nothing.
             housekeeping: Housekeeping {
                 saved: state.published.clone(),
-                backlog: true,
+                backlog: !is_planted(Bug::LeftoversForgotten),
                 ..Housekeeping::default()
             },
             scanner: Scanner::new(),
@@ -148,7 +149,9 @@ impl Replicator {
                 self.consumer.note_sent(publish);
             }
         }
-        self.publisher.raise(self.consumer.own_through());
+        if !is_planted(Bug::CheckpointWithoutPosition) {
+            self.publisher.raise(self.consumer.own_through());
+        }
         self.consumer.set_published(self.publisher.positions().clone());
         self.consumer.pump(effects);
         self.housekeep(effects);

@@ -29,7 +29,7 @@ impl Hunt {
             plant(Some(bug));
             let campaign = Campaign { first: self.first, seeds: self.seeds, time: None, medium };
             let tally = campaign.run(|_| ());
-            match tally.found {
+            match &tally.found {
                 Some(found) => say(&format!(
                     "{bug:?}: found after {} seeds: {}: {}",
                     tally.seeds,

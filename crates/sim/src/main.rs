@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 use harmonylite_sim::{Campaign, Counts, Medium, Run, Tally, run_seed, shrink};
 
+/// One a line: the seed, then its story.
+const REGRESSIONS: &str = include_str!("../seeds/regressions.txt");
+
 /// Runs the real core and the real SQLite code of several nodes in virtual time, from seeds, and judges them.
 #[derive(Parser, Debug)]
 #[command(after_help = "\
@@ -18,7 +21,8 @@ Examples:
   harmonylite-sim run --seeds 1000               1000 seeds from 1; ends with 1 and the seed at a violation
   harmonylite-sim replay --seed 42               what happens in seed 42, line by line, the same every time
   harmonylite-sim shrink --seed 42               the few acts of seed 42 that break the law
-  harmonylite-sim soak --minutes 60              seeds that nobody ran before, for an hour
+  harmonylite-sim run --seeds 500 --fresh        500 seeds that nobody ran before
+  harmonylite-sim soak --minutes 60              such seeds, for an hour
   harmonylite-sim run --seeds 50 --files         the same on files in WAL mode")]
 struct Arguments {
     #[command(subcommand)]
@@ -36,6 +40,8 @@ enum Task {
     Replay(Seed),
     /// Leave out acts of a seed that breaks a law, as long as it still does; print what is left and its history.
     Shrink(Seed),
+    /// Run the seeds that once found a bug (seeds/regressions.txt).
+    Regressions,
     /// Run seeds twice: the same seed must give the same history.
     Meta(Seeds),
     /// Run seeds for some time, beginning where no other run began.
@@ -57,6 +63,20 @@ struct Seeds {
     /// The first one.
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// Begin where no other run began; the first seed is printed.
+    #[arg(long, conflicts_with = "first")]
+    fresh: bool,
+}
+
+impl Seeds {
+    fn first(self) -> u64 {
+        if self.fresh { fresh() } else { self.first }
+    }
+}
+
+/// A seed that nobody used: the time, with room for every run until the next millisecond.
+fn fresh() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.as_millis() as u64) << 16
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -70,14 +90,12 @@ fn main() -> ExitCode {
     let Arguments { task, files } = Arguments::parse();
     let medium = if files { Medium::Files } else { Medium::Memory };
     let well = match task {
-        Task::Run(seeds) => run(seeds, None, medium),
+        Task::Run(seeds) => run(seeds.seeds, seeds.first(), None, medium),
+        Task::Regressions => regressions(medium),
         Task::Replay(Seed { seed }) => replay(seed, medium),
         Task::Shrink(Seed { seed }) => shrunk(seed, medium),
         Task::Meta(seeds) => meta(seeds, medium),
-        Task::Soak { minutes } => {
-            let first = std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.as_millis() as u64) << 16;
-            run(Seeds { seeds: u64::MAX, first }, Some(Duration::from_secs(60 * minutes)), medium)
-        }
+        Task::Soak { minutes } => run(u64::MAX, fresh(), Some(Duration::from_secs(60 * minutes)), medium),
         #[cfg(feature = "planted-bugs")]
         Task::Hunt(hunt) => hunt.run(medium),
     };
@@ -89,7 +107,26 @@ fn say(text: &str) {
     let _closed = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-fn run(Seeds { seeds, first }: Seeds, time: Option<Duration>, medium: Medium) -> bool {
+/// What once found a bug finds it no more.
+fn regressions(medium: Medium) -> bool {
+    let mut count = 0;
+    for line in REGRESSIONS.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        let Some(seed) = line.split_whitespace().next().and_then(|seed| seed.parse().ok()) else {
+            say(&format!("seeds/regressions.txt: no seed in {line:?}"));
+            return false;
+        };
+        if let Err(failure) = run_seed(seed, medium, false).outcome {
+            say(&format!("seed {seed}: {failure}"));
+            say(&format!("  its story: {line}"));
+            return false;
+        }
+        count += 1;
+    }
+    say(&format!("{count} seeds that once found a bug find none"));
+    count > 0
+}
+
+fn run(seeds: u64, first: u64, time: Option<Duration>, medium: Medium) -> bool {
     let started = Instant::now();
     let progress = |done: u64| {
         if done % 1000 < 40 {
@@ -147,7 +184,7 @@ fn shrunk(seed: u64, medium: Medium) -> bool {
     false
 }
 
-fn meta(Seeds { seeds, first }: Seeds, medium: Medium) -> bool {
+fn meta(Seeds { seeds, first, .. }: Seeds, medium: Medium) -> bool {
     for seed in first..first + seeds {
         let (one, two) = (run_seed(seed, medium, true), run_seed(seed, medium, true));
         if (one.digest, &one.outcome) != (two.digest, &two.outcome) {

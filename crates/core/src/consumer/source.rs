@@ -9,6 +9,7 @@ use crate::effect::ReceivedGroup;
 use crate::input::StreamFacts;
 use crate::limits::{SOURCE_QUEUE_BYTES_MAX, SOURCE_WINDOW_MESSAGES};
 use crate::model::{Checkpoint, FrameMark, Origin, Shard, SourceId, StreamSequence};
+use crate::planted::{Bug, is_planted};
 use crate::status::SourceStatus;
 
 /// Far more than the groups that a server can have delivered and not stored: it syncs every batch.
@@ -268,6 +269,7 @@ impl Source {
         self.in_flight -= 1;
         if self.is_drained()
             && self.open.is_empty()
+            && !is_planted(Bug::PassedDuringApply)
             && let Some(place) = self.passed.take()
         {
             self.move_checkpoint(place);

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use harmonylite_core::conflict::{RowVersion, Version};
 use harmonylite_core::model::{CanonicalKey, SourceId, Value};
-use harmonylite_core::planted::{Bug, is_planted};
 
 use super::Work;
 use super::displace::Displacer;
@@ -146,11 +145,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
             })
             .collect();
         // Deletes first, then from the greatest version down.
-        if is_planted(Bug::SetOrderByArrival) {
-            order.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        } else {
-            order.sort_unstable_by(|a, b| (b.2, b.1, &b.0).cmp(&(a.2, a.1, &a.0)));
-        }
+        order.sort_unstable_by(|a, b| (b.2, b.1, &b.0).cmp(&(a.2, a.1, &a.0)));
         let mut failed = Vec::new();
         for (key, _, _) in order {
             let Some(winner) = waiting.remove(&key) else { continue };
