@@ -1,12 +1,12 @@
 //! The ways between nodes and streams: publishing, looking, following, with delays, cuts and lost answers.
 
-use harmonylite_core::effect::Publish;
+use harmonylite_core::effect::{Follow, Publish};
 use harmonylite_core::input::{Input, StreamFacts};
 use harmonylite_core::model::{Shard, SourceId, StreamSequence};
 
 use crate::Failure;
 use crate::checkers;
-use crate::node::CLUSTER;
+use crate::node::{CLUSTER, Following};
 use crate::stream::Refusal;
 use crate::world::{Happening, Placed, World};
 
@@ -122,6 +122,19 @@ impl World<'_> {
         }
     }
 
+    pub(crate) fn follow(&mut self, node: usize, follow: Follow) {
+        let Follow { source, epoch, after, credit } = follow;
+        let next = self.placed(&source).and_then(|placed| placed.stream.follow(after.0));
+        let following = Following { epoch, next: next.unwrap_or_default(), credit, pumping: false };
+        self.with_following(node, |all| {
+            all.insert(source.clone(), following);
+        });
+        match next {
+            Some(_) => self.pump(node, &source),
+            None => self.lose_source(node, &source),
+        }
+    }
+
     pub(crate) fn pump(&mut self, node: usize, id: &SourceId) {
         let (after, life) = (self.delay(), self.nodes[node].life);
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -147,6 +160,9 @@ impl World<'_> {
             return;
         }
         let Some((sequence, message)) = placed.stream.next(following.next) else { return };
+        if sequence != following.next {
+            return self.lose_source(node, id);
+        }
         let (epoch, bytes) = (following.epoch, message.bytes.clone());
         following.next = sequence + 1;
         following.credit -= 1;
@@ -169,8 +185,10 @@ impl World<'_> {
         );
     }
 
-    /// Everybody's connections to the streams of a server (in shared mode: to all) break.
+    /// A server (in shared mode: the one of all streams) ends, and everybody's connections to its streams break.
     pub(crate) fn lose_server(&mut self, owner: Option<usize>) {
+        let lost = self.streams.iter_mut().filter(|placed| placed.owner == owner);
+        lost.for_each(|placed| placed.stream.restart());
         let ids: Vec<_> =
             self.streams.iter().filter(|it| it.owner == owner).map(|it| it.id.clone()).collect();
         for id in ids {

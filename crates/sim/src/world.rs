@@ -317,15 +317,7 @@ impl<'r> World<'r> {
                 Effect::ReadSchema => self.ask_store(node, Request::ReadSchema),
                 Effect::Publish(publish) => self.publish(node, publish)?,
                 Effect::Observe(look) => self.observe(node, look.source, look.at),
-                Effect::Follow(follow) => {
-                    let next = follow.after.next().0;
-                    let following =
-                        Following { epoch: follow.epoch, next, credit: follow.credit, pumping: false };
-                    self.with_following(node, |all| {
-                        all.insert(follow.source.clone(), following);
-                    });
-                    self.pump(node, &follow.source);
-                }
+                Effect::Follow(follow) => self.follow(node, follow),
                 Effect::Credit { source, messages } => {
                     self.with_following(node, |all| {
                         all.entry(source.clone()).and_modify(|following| following.credit += messages);
@@ -361,7 +353,11 @@ impl<'r> World<'r> {
         self.history.note(self.now, || format!("node {}: {event:?}", node + 1));
     }
 
-    fn with_following(&mut self, node: usize, change: impl FnOnce(&mut BTreeMap<SourceId, Following>)) {
+    pub(crate) fn with_following(
+        &mut self,
+        node: usize,
+        change: impl FnOnce(&mut BTreeMap<SourceId, Following>),
+    ) {
         if let Some(process) = &mut self.nodes[node].process {
             change(&mut process.following);
         }

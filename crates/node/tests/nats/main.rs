@@ -3,6 +3,8 @@
 // The helpers of tests, too, are tests: there a broken expectation ends them.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod both;
+mod model;
 mod publish;
 mod server;
 mod source;

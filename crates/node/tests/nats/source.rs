@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{DEADLINE, STREAM, SUBJECT, TestServer, credentials, messages, soon, with_stream};
 
 /// A source and the core's side of it.
-struct Followed {
+pub(crate) struct Followed {
     requests: mpsc::Sender<SourceInput>,
     inputs: mpsc::Receiver<Input>,
 }
 
 impl Followed {
-    fn new(connection: &Connection) -> Self {
+    pub(crate) fn new(connection: &Connection) -> Self {
         let (requests, receiver) = mpsc::channel(8);
         let (sender, inputs) = mpsc::channel(8);
         let settings = SourceSettings {
@@ -34,11 +34,11 @@ impl Followed {
         Self { requests, inputs }
     }
 
-    async fn send(&self, request: SourceInput) {
+    pub(crate) async fn send(&self, request: SourceInput) {
         self.requests.send(request).await.unwrap();
     }
 
-    async fn observe(&mut self) -> Result<StreamFacts, String> {
+    pub(crate) async fn observe(&mut self) -> Result<StreamFacts, String> {
         self.send(SourceInput::Observe(Observe { source: source_id(), at: StreamSequence::START })).await;
         match self.next().await {
             Input::StreamObserved { stream, .. } => Ok(stream),
@@ -47,12 +47,12 @@ impl Followed {
         }
     }
 
-    async fn follow(&self, epoch: u64, after: u64, credit: u32) {
+    pub(crate) async fn follow(&self, epoch: u64, after: u64, credit: u32) {
         let after = StreamSequence(after);
         self.send(SourceInput::Follow(Follow { source: source_id(), epoch, after, credit })).await;
     }
 
-    async fn next(&mut self) -> Input {
+    pub(crate) async fn next(&mut self) -> Input {
         soon("an input", self.inputs.recv()).await.unwrap()
     }
 

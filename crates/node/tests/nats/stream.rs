@@ -92,7 +92,8 @@ async fn what_the_limits_discard_moves_the_first_sequence() {
     assert_eq!((facts.first, facts.last), (StreamSequence(3), StreamSequence(5)));
 }
 
-fn group(through: i64) -> Vec<Message> {
+/// A group of one message, another one for every `through`.
+pub(crate) fn group(through: i64) -> Vec<Message> {
     let place = GroupPlace {
         cluster: "e-harmonylite".to_owned(),
         origin: Origin::from_raw(1, 1).unwrap(),

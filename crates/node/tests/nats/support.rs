@@ -88,16 +88,10 @@ impl TestServer {
 
     /// A bare client with all rights (`true`) or as a peer without credentials: for what the product never does.
     pub(crate) async fn raw_client(&self, all_rights: bool) -> async_nats::Client {
-        let options = if all_rights {
-            let config =
-                std::fs::read_to_string(self.dir.path().join("nats/harmonylite-node-1.conf")).unwrap();
-            let line = config.lines().find(|line| line.contains("\"local-")).unwrap();
-            let quoted: Vec<_> = line.split('"').collect();
-            async_nats::ConnectOptions::with_user_and_password(quoted[1].to_owned(), quoted[3].to_owned())
-        } else {
-            async_nats::ConnectOptions::new()
-        };
-        options.connect(self.server.client_url()).await.unwrap()
+        if all_rights {
+            return raw_client(&self.server, self.dir.path()).await;
+        }
+        async_nats::connect(self.server.client_url()).await.unwrap()
     }
 
     /// The process id of the nats-server.
@@ -108,6 +102,16 @@ impl TestServer {
     pub(crate) fn kill(&self) {
         kill(self.pid());
     }
+}
+
+/// A bare client with all rights to node 1's server in `data_dir`.
+pub(crate) async fn raw_client(server: &Server, data_dir: &Path) -> async_nats::Client {
+    let config = std::fs::read_to_string(data_dir.join("nats/harmonylite-node-1.conf")).unwrap();
+    let line = config.lines().find(|line| line.contains("\"local-")).unwrap();
+    let quoted: Vec<_> = line.split('"').collect();
+    let options =
+        async_nats::ConnectOptions::with_user_and_password(quoted[1].to_owned(), quoted[3].to_owned());
+    options.connect(server.client_url()).await.unwrap()
 }
 
 pub(crate) async fn start(settings: ServerSettings) -> (Server, mpsc::Receiver<ServerEvent>) {
