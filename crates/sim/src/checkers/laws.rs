@@ -103,8 +103,8 @@ pub(super) fn nothing_lost(world: &World<'_>, contents: &Contents) -> Result<(),
 /// newer is on its way (a write that was superseded before it was sent never travels).
 ///
 /// Told only of origins with one incarnation, and of the lowest position of all shards.
-pub(super) fn positions_are_true(world: &World<'_>, contents: &[Contents]) -> Result<(), Failure> {
-    for (node, contents) in world.nodes.iter().zip(contents) {
+pub(super) fn positions_are_true(world: &World<'_>, contents_of_all: &[Contents]) -> Result<(), Failure> {
+    for (node, contents) in world.nodes.iter().zip(contents_of_all) {
         let positions = lowest_positions(node, world.plan.profile.shards)?;
         let covered =
             |write: &Write| positions.get(&write.node).is_some_and(|position| *position >= write.clock);
@@ -112,7 +112,12 @@ pub(super) fn positions_are_true(world: &World<'_>, contents: &[Contents]) -> Re
             let write = &entry.write;
             let writer = usize::try_from(write.node - 1).ok().and_then(|index| world.nodes.get(index));
             let one_life = writer.is_some_and(|writer| !writer.went_back);
-            if !one_life || !covered(write) {
+            // Displaced before it was sent (R1): the tombstone has a later place in the log, and may be on its way.
+            let displaced = contents_of_all
+                .iter()
+                .filter_map(|contents| contents.get(&write.row)?.version)
+                .any(|version| version.displaced && version.write() == (write.clock, write.node));
+            if !one_life || !covered(write) || displaced {
                 continue;
             }
             let held = contents.get(&write.row).and_then(|held| held.version);
