@@ -136,6 +136,39 @@ fn a_row_that_goes_or_comes_between_publish_and_stamp_is_found() {
 }
 
 #[test]
+fn a_row_that_replace_spared_or_removed_stays_as_it_was_published() {
+    let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)";
+    // A `maybe` that was read while the row was there is no delete, whatever becomes of the row before the stamp.
+    for stamped in [false, true] {
+        let mut cluster = Cluster::new(2, schema);
+        cluster.run(1, "INSERT INTO t VALUES(1, 'a')");
+        if stamped {
+            cluster.settle();
+        }
+        cluster.run(1, "INSERT OR IGNORE INTO t VALUES(2, 'a')");
+        cluster.publish(1);
+        cluster.nodes[0].run_unseen("DELETE FROM t WHERE id = 1");
+        assert_eq!(cluster.nodes[0].scan(true).0, found(0, 0, 1), "stamped: {stamped}");
+        cluster.converge();
+        assert_eq!(cluster.nodes[1].count("SELECT count(*) FROM t"), 0, "stamped: {stamped}");
+    }
+    // One that was read while the row was gone is a delete.
+    for stamped in [false, true] {
+        let mut cluster = Cluster::new(2, schema);
+        cluster.run(1, "INSERT INTO t VALUES(1, 'a')");
+        if stamped {
+            cluster.settle();
+        }
+        cluster.run(1, "INSERT OR REPLACE INTO t VALUES(2, 'a')");
+        cluster.publish(1);
+        cluster.nodes[0].run_unseen("DELETE FROM t WHERE id = 2; INSERT INTO t VALUES(1, 'a')");
+        assert_eq!(cluster.nodes[0].scan(true).0, found(1, 0, 1), "stamped: {stamped}");
+        cluster.converge();
+        assert_eq!(cluster.nodes[1].query("SELECT * FROM t"), ["1|'a'"], "stamped: {stamped}");
+    }
+}
+
+#[test]
 fn a_row_removed_by_replace_over_a_partial_index_is_found() {
     let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u, live); CREATE UNIQUE INDEX p ON t(u) WHERE live;
                   CREATE UNIQUE INDEX e ON t(u || live)";
