@@ -209,6 +209,38 @@ fn tombstones_of_displaced_rows_are_no_finding() {
 }
 
 #[test]
+fn a_displaced_row_whose_entry_is_not_published_yet_is_no_finding_until_somebody_writes_it() {
+    let mut cluster = Cluster::new(2, "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)");
+    cluster.run(1, "INSERT INTO t VALUES(1, 'same')");
+    cluster.run(2, "INSERT INTO t VALUES(2, 'same')");
+    cluster.publish(2);
+    assert_eq!(cluster.deliver(2, 1, 1).displaced, 1);
+    let first = &mut cluster.nodes[0];
+    assert_eq!(first.scan(true).0, Found::NONE);
+    first.run_unseen("INSERT INTO t VALUES(1, 'other')");
+    assert_eq!(first.scan(true).0, found(1, 0, 0));
+    cluster.converge();
+    assert_eq!(cluster.nodes[1].query("SELECT * FROM t"), ["1|'other'", "2|'same'"]);
+}
+
+#[test]
+fn a_row_from_before_is_displaced_alike_whether_it_is_watched_yet_or_not() {
+    let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)";
+    let with_row = format!("{schema}; INSERT INTO t VALUES(1, 'same')");
+    let nodes = vec![Node::new(1, &with_row), Node::new(2, schema), Node::new(3, &with_row)];
+    let mut cluster = Cluster { nodes };
+    assert_eq!(cluster.nodes[0].scan(false).0, Found::NONE);
+    cluster.run(2, "INSERT INTO t VALUES(4, 'same')");
+    cluster.converge();
+    for node in &mut cluster.nodes {
+        assert_eq!(node.query("SELECT * FROM t"), ["4|'same'"]);
+        let tombstone = "SELECT count(*) FROM __harmonylite__t_row_version WHERE hlc = 0 AND flags = 3";
+        assert_eq!(node.scan(true).0, Found::NONE);
+        assert_eq!(node.count(tombstone), 1);
+    }
+}
+
+#[test]
 fn nothing_is_scanned_while_nothing_is_published() {
     let mut node = Node::with(1, TABLE, |options| options.publish = false);
     node.run(DROP_TRIGGERS);
