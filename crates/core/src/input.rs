@@ -239,6 +239,8 @@ pub struct Applied {
     pub held_us: u64,
     /// Somebody else committed since the last apply of ours.
     pub application_wrote: bool,
+    /// A table has more to report than before: the schema is to be read again.
+    pub reports_changed: bool,
 }
 
 /// What became of dead letters that somebody asked for.

@@ -7,7 +7,7 @@ use crate::consumer::{Consumer, Kind};
 use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
 use crate::event::Event;
 use crate::input::{
-    Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp,
+    Applied, Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp,
 };
 use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
@@ -196,13 +196,13 @@ impl Replicator {
                 self.dead_letters += applied.dead_letters;
                 self.drift.on_merged(now, &applied.clocks, effects);
                 self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
-                self.publish_displaced(applied.displaced, effects);
+                self.follow_up(&applied, effects);
             }
             Input::LettersTended(LettersTended { applied, gone }) => {
                 self.dead_letters = self.dead_letters.saturating_sub(gone);
                 self.drift.on_merged(now, &applied.clocks, effects);
                 self.consumer.on_retried(&applied, effects);
-                self.publish_displaced(applied.displaced, effects);
+                self.follow_up(&applied, effects);
             }
             Input::ApplyFailed(failure) => self.consumer.on_apply_failed(&failure, effects),
             Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(effects),
@@ -251,10 +251,14 @@ impl Replicator {
         }
     }
 
-    /// Displaced rows are logged on the store's own connection: nobody else notices them.
-    fn publish_displaced(&mut self, rows: u64, effects: &mut Effects) {
-        if rows > 0 {
+    /// What an apply leaves to be done. Displaced rows are logged on the store's own connection: nobody else notices
+    /// them.
+    fn follow_up(&mut self, applied: &Applied, effects: &mut Effects) {
+        if applied.displaced > 0 {
             self.publisher.on_log_changed(effects);
+        }
+        if applied.reports_changed {
+            effects.push(Effect::ReadSchema);
         }
     }
 

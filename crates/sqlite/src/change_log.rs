@@ -187,7 +187,7 @@ pub(crate) fn to_publish(
     let beyond = beyond(session, table, stretch.through, &keys)?;
     for (canonical, _, entries) in &entries {
         let beyond = beyond.get(canonical).copied();
-        if let Some(change) = decide(&mut rows, session.own, entries, stretch.after, beyond)?
+        if let Some(change) = decide(&mut rows, session.own, entries, stretch.after, beyond)?.change
             && size_of(&change) <= ROW_SIZE_MAX
         {
             found.push(change.version.version);
@@ -298,7 +298,11 @@ impl<'r, 's> ChangeSet<'r, 's> {
         for (canonical, shard, entries) in entries {
             let floor = Floors(&self.published).of(shard);
             let beyond = beyond.get(&canonical).copied();
-            if let Some(change) = decide(&mut rows, session.own, &entries, floor, beyond)? {
+            let decided = decide(&mut rows, session.own, &entries, floor, beyond)?;
+            if decided.spared {
+                session.sent.spare(entries.fresh_maybe);
+            }
+            if let Some(change) = decided.change {
                 self.note(table, &change);
                 self.push(table, shard, &change)?;
             }
@@ -389,6 +393,15 @@ impl Beyond {
     }
 }
 
+/// What becomes of a key in a change set.
+#[derive(Default)]
+struct Decided {
+    /// What is published.
+    change: Option<RowChange>,
+    /// Its newest `maybe` is no delete: the row is there.
+    spared: bool,
+}
+
 /// R3: what of a key is published, if anything. Never an image with a version that is not the key's newest in this
 /// snapshot.
 fn decide(
@@ -397,11 +410,11 @@ fn decide(
     entries: &KeyEntries,
     floor: i64,
     beyond: Option<Beyond>,
-) -> Result<Option<RowChange>, StoreError> {
+) -> Result<Decided, StoreError> {
     let image = rows.row(&entries.key)?;
     let present = image.is_some();
     if beyond.is_some_and(|beyond| beyond.leaves_out(present)) {
-        return Ok(None);
+        return Ok(Decided::default());
     }
     let stored = rows.version(&entries.key)?;
     let fresh =
@@ -416,7 +429,8 @@ fn decide(
             is_pending(stored, own, floor) || (entries.displaced && stored.version.displaced)
         }),
     };
-    Ok(published.and_then(|version| change(version, image, &entries.key)))
+    let change = published.and_then(|version| change(version, image, &entries.key));
+    Ok(Decided { change, spared: present && entries.fresh_maybe > 0 })
 }
 
 fn change(version: RowVersion, image: Option<Vec<Value>>, key: &[Value]) -> Option<RowChange> {

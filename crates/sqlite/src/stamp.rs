@@ -53,18 +53,20 @@ fn stamp_key(
     entries: &KeyEntries,
     floor: i64,
 ) -> Result<(), StoreError> {
+    let sent = session.sent;
     // Usually it was read for publishing, and the digest is at hand.
-    let known = session.sent.content(entries.fresh);
+    let known = sent.content(entries.fresh);
     let found = if known.is_some() { None } else { rows.digest(&entries.key)? };
     let present = if known.is_some() { rows.exists(&entries.key)? } else { found.is_some() };
-    let Some(clock) = entries.own_clock(present) else { return Ok(()) };
+    let spared = sent.was_spared(entries.fresh_maybe).unwrap_or(present);
+    let Some(clock) = entries.own_clock(spared) else { return Ok(()) };
     // Whatever became of the row since: the version goes with what was sent under it.
-    let content = session.sent.content(clock.get()).unwrap_or(found);
+    let content = sent.content(clock.get()).unwrap_or(found);
     let stored = rows.version(&entries.key)?;
     let version = own_version(clock, session.own, content.is_some(), stored.as_ref(), floor);
     if stored.is_none_or(|stored| stored.version < version.version) {
         rows.set_version(&entries.key, &version, content)?;
-        if present && stored.is_some_and(|stored| stored.tombstone) {
+        if !version.tombstone && stored.is_some_and(|stored| stored.tombstone) {
             mark_restored(session, rows.table, &entries.key, clock)?;
         }
     }

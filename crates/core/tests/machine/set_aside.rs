@@ -72,6 +72,20 @@ fn dead_letters_are_counted_over_the_lives_of_the_process() {
 }
 
 #[test]
+fn what_tables_have_to_report_is_read_when_an_apply_or_a_letter_changed_it() {
+    let mut node = Node::following();
+    for reports_changed in [true, false] {
+        let applied = Applied { reports_changed, ..Applied::default() };
+        let tended = LettersTended { applied: applied.clone(), gone: 1 };
+        for input in [Input::Applied(applied), Input::LettersTended(tended)] {
+            node.send(input);
+            let reads = node.take().iter().filter(|effect| matches!(effect, Effect::ReadSchema)).count();
+            assert_eq!(reads, usize::from(reports_changed));
+        }
+    }
+}
+
+#[test]
 fn nothing_is_published_for_others_to_work_with_before_the_own_stream_is_checked() {
     assert_eq!(Node::fresh().replicator.published(), None);
     assert!(Node::ready().replicator.published().is_some());

@@ -28,7 +28,7 @@ pub(crate) use self::rows::Incoming;
 use self::rows::{Tally, apply_rows};
 use self::unique::{UniqueSets, apply_sets};
 use crate::Store;
-use crate::catalog::{Catalog, Table, UNREAD};
+use crate::catalog::{Catalog, Table};
 use crate::checkpoint::{
     count_log_rows, count_rows_applied, mark, position, raise_observed, save_checkpoint, save_published,
     set_position,
@@ -87,7 +87,7 @@ impl Store {
         let (mut applied, failed_mirrors) = (work.applied, work.failed_mirrors);
         drop(session);
         transaction.commit()?;
-        self.note_failed_mirrors(failed_mirrors);
+        applied.reports_changed = self.leave_behind(failed_mirrors);
         applied.held_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         applied.application_wrote = data_version != Some(seen);
         self.data_version = Some(seen);
@@ -105,12 +105,13 @@ impl Store {
         if interrupted { Err(StoreError::new(StoreErrorKind::Busy, "planted").into()) } else { Ok(()) }
     }
 
-    /// The schema is to be read again: the reports say which virtual tables are left behind.
-    fn note_failed_mirrors(&mut self, failed: BTreeMap<String, String>) {
-        if !failed.is_empty() {
-            self.failed_mirrors.add(self.catalog.schema_version, failed);
-            self.catalog.schema_version = UNREAD;
-        }
+    /// From now on the tables whose triggers failed are written without; gives whether there are any. When the schema
+    /// is read again, the reports say which virtual tables are left behind.
+    fn leave_behind(&mut self, failed: BTreeMap<String, String>) -> bool {
+        let some = !failed.is_empty();
+        self.catalog.mirrors.retain(|table, _| !failed.contains_key(table));
+        self.failed_mirrors.add(self.catalog.schema_version, failed);
+        some
     }
 
     /// R4: a long unstamped log is stamped in short transactions of their own; the apply stamps the rest.

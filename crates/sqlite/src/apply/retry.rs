@@ -94,10 +94,10 @@ impl Store {
         }
         let mut work = Work::new(&session, now_ms, Some(id));
         let outcome = work.retry(id, &letter)?;
-        let (applied, failed_mirrors) = (work.applied, work.failed_mirrors);
+        let (mut applied, failed_mirrors) = (work.applied, work.failed_mirrors);
         drop(session);
         transaction.commit()?;
-        self.note_failed_mirrors(failed_mirrors);
+        applied.reports_changed = self.leave_behind(failed_mirrors);
         Ok((outcome, applied))
     }
 

@@ -72,9 +72,16 @@ impl Incoming {
         }
     }
 
-    /// Of the content that goes with the version. Stored values come in, so they are stored as they come.
-    pub(crate) fn digest(&self, table: &Table) -> Option<RowDigest> {
-        self.values.as_ref().map(|values| table.shape.digest(values))
+    /// Of the content that goes with the version, once it is written. Stored values come in, so they are stored as they
+    /// come; but text that is no UTF-8 is another one in a database of UTF-16, and that is no write of ours.
+    pub(crate) fn digest(&self, rows: &mut TableRows<'_>) -> rusqlite::Result<Option<RowDigest>> {
+        let Some(values) = &self.values else { return Ok(None) };
+        let odd = |value: &Value| matches!(value, Value::Text(bytes) if std::str::from_utf8(bytes).is_err());
+        if values.iter().any(odd) {
+            rows.digest(&self.key)
+        } else {
+            Ok(Some(rows.table.shape.digest(values)))
+        }
     }
 
     pub(crate) fn into_change(self) -> RowChange {
@@ -138,7 +145,8 @@ fn apply_row(
         }
         Err(error) => return Err(error.into()),
     }
-    rows.set_version(&incoming.key, &incoming.version, incoming.digest(rows.table))?;
+    let digest = incoming.digest(rows)?;
+    rows.set_version(&incoming.key, &incoming.version, digest)?;
     if let Some(lost) = winning.lost {
         work.log_overwritten(rows.table, &incoming, &lost)?;
         tally.conflicts += 1;

@@ -182,7 +182,7 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
         self.tally.applied += 1;
         let Some(values) = &incoming.values else {
             self.rows.delete(&incoming.key)?;
-            self.rows.set_version(&incoming.key, &incoming.version, incoming.digest(self.table))?;
+            self.rows.set_version(&incoming.key, &incoming.version, None)?;
             return Ok(None);
         };
         let found = match self.rivals.find(values) {
@@ -201,7 +201,8 @@ impl<'a, 'w: 'a, 's> Attempt<'a, 'w, 's> {
         if let Err(error) = self.put(&incoming.key, values) {
             return self.fault(error).map(Some);
         }
-        self.rows.set_version(&incoming.key, &incoming.version, incoming.digest(self.table))?;
+        let digest = incoming.digest(&mut self.rows)?;
+        self.rows.set_version(&incoming.key, &incoming.version, digest)?;
         if winner.winning.returns {
             mark_restored(self.work.session, self.table, &incoming.key, ours.hlc)?;
         }

@@ -90,6 +90,11 @@ fn marks(cluster: &Cluster) -> Vec<(String, Option<u64>)> {
     all.map(|entry| (entry.table, entry.restored_ms)).collect()
 }
 
+fn marks_of(node: &Node) -> Vec<Option<u64>> {
+    let all = entries(node).into_iter().filter(|entry| entry.reason == "displaced");
+    all.map(|entry| entry.restored_ms).collect()
+}
+
 #[test]
 fn a_displaced_row_that_comes_back_marks_its_entry_on_every_node() {
     let mut cluster = displaced();
@@ -104,6 +109,28 @@ fn a_displaced_row_that_comes_back_marks_its_entry_on_every_node() {
     let after = marks(&cluster);
     assert_eq!(after.len(), before.len());
     assert!(after.iter().all(|(_, mark)| *mark == Some(NOW_MS)), "{after:?}");
+}
+
+#[test]
+fn an_entry_is_marked_by_what_was_published_and_not_by_what_is_there_when_it_is_stamped() {
+    // Back, published, and gone past the triggers: it came back.
+    let mut cluster = displaced();
+    cluster.run(1, "INSERT INTO t VALUES('lost', 'other', 3)");
+    cluster.publish(1);
+    cluster.nodes[0].run_unseen("DELETE FROM t WHERE k = 'lost'");
+    cluster.nodes[0].housekeep();
+    assert_eq!(marks_of(&cluster.nodes[0]), [Some(NOW_MS)]);
+    // Back and gone, published, and back past the triggers: it comes back when that is found.
+    let mut cluster = displaced();
+    cluster.run(1, "INSERT INTO t VALUES('lost', 'other', 3); DELETE FROM t WHERE k = 'lost'");
+    cluster.publish(1);
+    cluster.nodes[0].run_unseen("INSERT INTO t VALUES('lost', 'other', 4)");
+    cluster.nodes[0].housekeep();
+    assert_eq!(marks_of(&cluster.nodes[0]), [None]);
+    cluster.nodes[0].scan(true);
+    cluster.converge();
+    assert_eq!(cluster.nodes[1].query("SELECT v FROM t WHERE k = 'lost'"), ["4"]);
+    assert!(marks(&cluster).iter().all(|(_, mark)| *mark == Some(NOW_MS)), "{:?}", marks(&cluster));
 }
 
 #[test]

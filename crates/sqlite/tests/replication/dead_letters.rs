@@ -1,6 +1,6 @@
 //! Dead letters: looked at, tried again as fresh rows are applied, dropped.
 
-use harmonylite_core::input::Applied;
+use harmonylite_core::input::{Applied, Found};
 use harmonylite_sqlite::{
     LetterOutcome, LockFile, StoreErrorKind, conflicts, dead_letter, dead_letters, detach, drop_dead_letters,
     retry_dead_letters,
@@ -246,4 +246,70 @@ fn a_dropped_letter_is_gone_and_its_row_stays_as_it_is_here() {
     cluster.run(1, "UPDATE t SET u = 'healed' || id");
     cluster.converge();
     assert_eq!(rows(&cluster.nodes[1]), ["1|'healed1'", "2|'healed2'"]);
+}
+
+/// Both applications keep a full-text index of `u`, and node 2 has two letters: a row that is there with an older state, and
+/// one that is new to it.
+fn with_indexed_letters() -> Cluster {
+    let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u, v);
+        CREATE VIRTUAL TABLE ft USING fts5(u, content='t', content_rowid='id');
+        CREATE TRIGGER t_ai AFTER INSERT ON t BEGIN INSERT INTO ft(rowid, u) VALUES(new.id, new.u); END;
+        CREATE TRIGGER t_au AFTER UPDATE ON t BEGIN
+          INSERT INTO ft(ft, rowid, u) VALUES('delete', old.id, old.u);
+          INSERT INTO ft(rowid, u) VALUES(new.id, new.u); END";
+    let mut cluster = Cluster::new(2, schema);
+    cluster.run(2, "CREATE INDEX broken ON t(abs(v))");
+    cluster.nodes[1].store.read_schema().unwrap();
+    cluster.run(1, "INSERT INTO t VALUES(1, 'alpha', 1)");
+    cluster.converge();
+    cluster.run(1, &format!("UPDATE t SET u = 'gamma', v = {UNWRITABLE} WHERE id = 1"));
+    cluster.run(1, &format!("INSERT INTO t VALUES(2, 'beta', {UNWRITABLE})"));
+    cluster.publish(1);
+    assert_eq!(cluster.deliver(1, 2, 1).dead_letters, 2);
+    cluster
+}
+
+fn retry_both(node: &mut Node, running: bool) -> Vec<LetterOutcome> {
+    if running {
+        return [1, 2].map(|id| retry(node, id).0).to_vec();
+    }
+    let tried = retry_dead_letters(node.store.path(), &[1, 2], LATER).unwrap();
+    tried.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+#[test]
+fn letters_are_written_although_the_full_text_index_does_not_fit() {
+    for running in [true, false] {
+        let mut cluster = with_indexed_letters();
+        mend(&mut cluster);
+        // Taking a word out of an empty index fails, with the first letter.
+        cluster.run(2, "INSERT INTO ft(ft) VALUES('delete-all')");
+        let outcomes = retry_both(&mut cluster.nodes[1], running);
+        assert_eq!(outcomes, [LetterOutcome::Applied, LetterOutcome::Applied], "running: {running}");
+        cluster.converge();
+    }
+}
+
+#[test]
+fn a_letter_of_a_table_with_a_full_text_index_goes_the_way_of_a_fresh_row() {
+    for running in [true, false] {
+        let mut cluster = with_indexed_letters();
+        assert_eq!(
+            cluster.nodes[1].scan(true).0,
+            Found::NONE,
+            "what could not come is no write of this node"
+        );
+        mend(&mut cluster);
+        let second = &mut cluster.nodes[1];
+        assert_eq!(retry_both(second, running), [LetterOutcome::Applied, LetterOutcome::Applied]);
+        second.run("INSERT INTO ft(ft, rank) VALUES('integrity-check', 1)");
+        for (word, id) in [("beta", vec!["2"]), ("gamma", vec!["1"]), ("alpha", vec![])] {
+            assert_eq!(second.query(&format!("SELECT rowid FROM ft WHERE ft MATCH '{word}'")), id, "{word}");
+        }
+        // Digests are compared, too; and from now on both rows are watched.
+        cluster.converge();
+        assert_eq!(cluster.nodes[1].scan(true).0, Found::NONE);
+        cluster.nodes[1].run_unseen("UPDATE t SET v = 3");
+        assert_eq!(cluster.nodes[1].scan(true).0.changed, 2);
+    }
 }

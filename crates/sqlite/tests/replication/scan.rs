@@ -136,6 +136,39 @@ fn a_row_that_goes_or_comes_between_publish_and_stamp_is_found() {
 }
 
 #[test]
+fn a_row_that_replace_spared_or_removed_stays_as_it_was_published() {
+    let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)";
+    // A `maybe` that was read while the row was there is no delete, whatever becomes of the row before the stamp.
+    for stamped in [false, true] {
+        let mut cluster = Cluster::new(2, schema);
+        cluster.run(1, "INSERT INTO t VALUES(1, 'a')");
+        if stamped {
+            cluster.settle();
+        }
+        cluster.run(1, "INSERT OR IGNORE INTO t VALUES(2, 'a')");
+        cluster.publish(1);
+        cluster.nodes[0].run_unseen("DELETE FROM t WHERE id = 1");
+        assert_eq!(cluster.nodes[0].scan(true).0, found(0, 0, 1), "stamped: {stamped}");
+        cluster.converge();
+        assert_eq!(cluster.nodes[1].count("SELECT count(*) FROM t"), 0, "stamped: {stamped}");
+    }
+    // One that was read while the row was gone is a delete.
+    for stamped in [false, true] {
+        let mut cluster = Cluster::new(2, schema);
+        cluster.run(1, "INSERT INTO t VALUES(1, 'a')");
+        if stamped {
+            cluster.settle();
+        }
+        cluster.run(1, "INSERT OR REPLACE INTO t VALUES(2, 'a')");
+        cluster.publish(1);
+        cluster.nodes[0].run_unseen("DELETE FROM t WHERE id = 2; INSERT INTO t VALUES(1, 'a')");
+        assert_eq!(cluster.nodes[0].scan(true).0, found(1, 0, 1), "stamped: {stamped}");
+        cluster.converge();
+        assert_eq!(cluster.nodes[1].query("SELECT * FROM t"), ["1|'a'"], "stamped: {stamped}");
+    }
+}
+
+#[test]
 fn a_row_removed_by_replace_over_a_partial_index_is_found() {
     let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u, live); CREATE UNIQUE INDEX p ON t(u) WHERE live;
                   CREATE UNIQUE INDEX e ON t(u || live)";
@@ -172,6 +205,38 @@ fn tombstones_of_displaced_rows_are_no_finding() {
     for node in &mut cluster.nodes {
         assert_eq!(node.count("SELECT count(*) FROM __harmonylite__t_row_version WHERE flags & 1"), 1);
         assert_eq!(node.scan(true).0, Found::NONE);
+    }
+}
+
+#[test]
+fn a_displaced_row_whose_entry_is_not_published_yet_is_no_finding_until_somebody_writes_it() {
+    let mut cluster = Cluster::new(2, "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)");
+    cluster.run(1, "INSERT INTO t VALUES(1, 'same')");
+    cluster.run(2, "INSERT INTO t VALUES(2, 'same')");
+    cluster.publish(2);
+    assert_eq!(cluster.deliver(2, 1, 1).displaced, 1);
+    let first = &mut cluster.nodes[0];
+    assert_eq!(first.scan(true).0, Found::NONE);
+    first.run_unseen("INSERT INTO t VALUES(1, 'other')");
+    assert_eq!(first.scan(true).0, found(1, 0, 0));
+    cluster.converge();
+    assert_eq!(cluster.nodes[1].query("SELECT * FROM t"), ["1|'other'", "2|'same'"]);
+}
+
+#[test]
+fn a_row_from_before_is_displaced_alike_whether_it_is_watched_yet_or_not() {
+    let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)";
+    let with_row = format!("{schema}; INSERT INTO t VALUES(1, 'same')");
+    let nodes = vec![Node::new(1, &with_row), Node::new(2, schema), Node::new(3, &with_row)];
+    let mut cluster = Cluster { nodes };
+    assert_eq!(cluster.nodes[0].scan(false).0, Found::NONE);
+    cluster.run(2, "INSERT INTO t VALUES(4, 'same')");
+    cluster.converge();
+    for node in &mut cluster.nodes {
+        assert_eq!(node.query("SELECT * FROM t"), ["4|'same'"]);
+        let tombstone = "SELECT count(*) FROM __harmonylite__t_row_version WHERE hlc = 0 AND flags = 3";
+        assert_eq!(node.scan(true).0, Found::NONE);
+        assert_eq!(node.count(tombstone), 1);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Values arrive as they were written: storage class and bytes.
 
+use harmonylite_core::input::Found;
+
 use crate::support::{Cluster, Node};
 
 /// A table of one row of `values`, inserted on one node, as the other node has it.
@@ -73,6 +75,22 @@ fn a_utf16_database_exchanges_text_with_a_utf8_one() {
     wide.publish();
     narrow.consume(&wide, 1);
     assert_eq!(narrow.query("SELECT v FROM t"), ["'back'"]);
+}
+
+#[test]
+fn text_that_utf16_cannot_hold_is_not_sent_back_as_a_write_of_ours() {
+    for unique in ["", " UNIQUE"] {
+        let plain = format!("CREATE TABLE t(id INTEGER PRIMARY KEY, v{unique})");
+        let mut narrow = Node::new(1, &plain);
+        let mut wide = Node::new(2, &format!("PRAGMA encoding = 'UTF-16le'; {plain}"));
+        narrow.run("INSERT INTO t VALUES(1, CAST(x'61ff' AS TEXT))");
+        narrow.publish();
+        wide.consume(&narrow, 1);
+        assert_ne!(wide.query("SELECT v FROM t"), narrow.query("SELECT v FROM t"));
+        assert_eq!(wide.scan(true).0, Found::NONE);
+        wide.run_unseen("UPDATE t SET v = 'written'");
+        assert_eq!(wide.scan(true).0.changed, 1, "it is watched all the same");
+    }
 }
 
 #[test]
