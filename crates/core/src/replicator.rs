@@ -109,7 +109,7 @@ impl Replicator {
             // What an earlier process left to stamp or trim: the store looks, and commits nothing when there is nothing.
             housekeeping: Housekeeping {
                 saved: state.published.clone(),
-                backlog: !is_planted(Bug::LeftoversForgotten),
+                backlog: true,
                 ..Housekeeping::default()
             },
             scanner: Scanner::new(),

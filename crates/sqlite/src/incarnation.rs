@@ -56,9 +56,6 @@ impl Store {
                 return Ok(Some(reason));
             }
         }
-        if is_planted(Bug::LeftToLostWrite) {
-            return Ok(None);
-        }
         passed_over(&session, &own, &rows)
     }
 

@@ -77,8 +77,7 @@ impl Consumer {
         }
         // In a shared stream a frame may be late by more than the life of the process that sent it: one that this process
         // did not send is compared with the database whenever it comes (R9).
-        let known = self.sent.contains(&header.group) || is_planted(Bug::LateOwnFrameTrusted);
-        let strange = source.kind == Kind::Shared && !known;
+        let strange = source.kind == Kind::Shared && !self.sent.contains(&header.group);
         if ours && !(own && (source.pass == Pass::Inspect || strange)) {
             // Only our own *current* origin is a reason to skip a frame (R9).
             if header.is_last() && own {
@@ -222,10 +221,10 @@ impl Consumer {
     /// The inspection could not be done: the same groups again, or not at all when the end is near. The next start
     /// reads them again.
     pub(crate) fn retry_inspection(&mut self, effects: &mut Effects) {
-        if self.stopping && !is_planted(Bug::InspectionHoldsEnd) {
+        if self.stopping {
             self.inspecting.clear();
             self.inspected_groups.clear();
-        } else if !self.inspected_groups.is_empty() && !self.stopping {
+        } else if !self.inspected_groups.is_empty() {
             effects.push(Effect::InspectOwnFrames(self.inspected_groups.clone()));
         }
     }
