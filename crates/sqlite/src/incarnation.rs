@@ -51,8 +51,12 @@ impl Store {
         }
         for (name, rows) in &rows.by_table {
             let Some(table) = session.catalog.tables.get(name.as_str()) else { continue };
-            let rows: Vec<_> = rows.iter().filter(|row| row.version.version.hlc.get() > stamped).collect();
-            if let Some(reason) = rows_that_differ(&session, table, &rows)? {
+            let (fresh, old): (Vec<_>, Vec<_>) =
+                rows.iter().partition(|row| row.version.version.hlc.get() > stamped);
+            if let Some(reason) = rows_that_differ(&session, table, &fresh)? {
+                return Ok(Some(reason));
+            }
+            if let Some(reason) = never_written(&session, table, &old)? {
                 return Ok(Some(reason));
             }
         }
@@ -197,6 +201,37 @@ fn rows_that_differ(
         }
         if ids.last() == Some(&id) && stored.row(&row.key)? != row.values {
             return Ok(Some(format!("an own frame has another image of a row of table {name:?} at {id}")));
+        }
+    }
+    Ok(None)
+}
+
+/// The same for rows up to `stamped`, whose log rows may be trimmed: a write of ours left its version, or a greater one.
+/// A late frame of a shared stream may come when we have stamped far beyond what it has.
+fn never_written(
+    session: &Session<'_>,
+    table: &Table,
+    rows: &[&Incoming],
+) -> Result<Option<String>, StoreError> {
+    let mut here = session.rows(table);
+    for row in rows {
+        let (stored, sent) = (here.stored(&row.key)?, row.version);
+        let known = match stored {
+            Some(stored) if stored.version.version == sent.version => {
+                let other = match (stored.digest, row.digest(&mut here)?) {
+                    (Some(ours), Some(theirs)) => ours.comparable(theirs) && ours != theirs,
+                    _ => false,
+                };
+                stored.version.tombstone == sent.tombstone && !other
+            }
+            Some(stored) => stored.version.version > sent.version,
+            None => false,
+        };
+        if !known {
+            let (name, id) = (&table.schema.name, sent.version.hlc);
+            return Ok(Some(format!(
+                "an own frame has a row of table {name:?} at {id} that was not written here"
+            )));
         }
     }
     Ok(None)

@@ -67,6 +67,35 @@ fn what_own_frames_tell_is_saved_together_with_their_checkpoint() {
     assert_eq!(batch.published.by_shard[&Shard::FIRST], position(20));
 }
 
+/// Found by the simulator (seed 1049 of its second version): a group of a process that lost power came late.
+#[test]
+fn a_strange_own_frame_in_a_shared_stream_is_inspected_whenever_it_comes() {
+    let mut node = Node::with(state(), |settings| settings.shared = true);
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::LogRead(LogRead::default()));
+    // Its own group, which it sends and which comes back, is known.
+    node.send(Input::LogChanged);
+    let read = LogRead {
+        through: position(10),
+        log_rows: 1,
+        groups: BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 1)])]),
+        ..LogRead::default()
+    };
+    node.take();
+    node.send(Input::LogRead(read));
+    let sent = node.take().into_iter().find_map(|effect| match effect {
+        Effect::Publish(publish) => Some(publish.messages),
+        _ => None,
+    });
+    let inspects = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::InspectOwnFrames(_)));
+    node.deliver(&own(), 1, &sent.unwrap()[0].bytes);
+    assert!(!inspects(&node.take()));
+    node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+    assert!(inspects(&node.take()), "this process did not send it");
+    node.send(Input::OwnFramesInspected { older_copy: Some("not in the log".to_owned()) });
+    assert!(node.take().contains(&Effect::MintIncarnation));
+}
+
 /// Found by the simulator: a node that was killed between publishing and trimming kept its log until the next write.
 #[test]
 fn the_first_housekeeping_after_a_start_looks_at_what_was_left() {

@@ -124,6 +124,26 @@ fn a_write_that_own_frames_left_to_a_lost_one_is_not_forgotten() {
     assert!(older_copy(&mut node, &first).is_some());
 }
 
+/// Found by the simulator (seed 203393): a group of a process that lost power comes to a shared stream when the next one
+/// has long stamped later writes.
+#[test]
+fn a_lost_write_is_recognised_although_later_ones_are_stamped() {
+    let mut node = Node::new(1, SCHEMA);
+    let copy = node.image();
+    node.run("INSERT INTO t VALUES(1, 'lost'), (2, 'lost')");
+    node.publish();
+    let late = node.chain.clone();
+    let mut node = put_back(node, &copy);
+    for id in 3..9 {
+        node.run(&format!("INSERT INTO t VALUES({id}, 'kept')"));
+    }
+    node.publish();
+    node.housekeep();
+    assert!(older_copy(&mut node, &late).is_some());
+    let known = node.chain[1..].to_vec();
+    assert_eq!(older_copy(&mut node, &known), None, "what this process sent is no sign");
+}
+
 #[test]
 fn a_new_life_brings_the_lost_rows_back_and_publishes_what_was_not_sent() {
     let mut first = Node::new(1, SCHEMA);
