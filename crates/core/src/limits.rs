@@ -20,6 +20,9 @@ pub const PARTS_MAX: u32 = 100_000;
 pub const HEADER_SIZE_MAX: usize = 1024;
 /// What a decoder expands a body to at most: one row of the greatest size and a full body before it.
 pub const BODY_RAW_SIZE_MAX: usize = ROW_SIZE_MAX + 2 * BODY_SIZE_TARGET + (1 << 20);
+/// Items (values and what stands before them) of all rows of a body: each takes a byte at least, and a body is closed with
+/// the row that reaches [`BODY_SIZE_TARGET`]. A compressed body of nothing but NULLs would take a hundred times its size.
+pub const BODY_ITEMS_MAX: usize = BODY_SIZE_TARGET + COLUMNS_MAX + 16;
 /// Columns of a table; SQLite's own upper bound.
 pub const COLUMNS_MAX: usize = 32_767;
 /// The longest name of a cluster, in bytes.

@@ -6,7 +6,7 @@ use super::cbor::{self, Reader};
 use super::compression;
 use super::{DecodeError, EncodeError};
 use crate::conflict::{RowVersion, Version};
-use crate::limits::{BODY_RAW_SIZE_MAX, COLUMNS_MAX, ROW_SIZE_MAX};
+use crate::limits::{BODY_ITEMS_MAX, BODY_RAW_SIZE_MAX, COLUMNS_MAX, ROW_SIZE_MAX};
 use crate::model::{Hlc, Origin, RowChange, RowContent, TableSchema, Value};
 use crate::schema::TableFingerprint;
 
@@ -250,9 +250,9 @@ fn read_body(raw: &[u8]) -> Result<Body, DecodeError> {
     reader.array_of("body", BODY_ITEMS as u64)?;
     let origins = read_origins(&mut reader)?;
     reader.open_array("sections")?;
-    let mut tables = Vec::new();
+    let (mut tables, mut items) = (Vec::new(), 0);
     while !reader.at_break() {
-        tables.push(read_section(&mut reader, &origins)?);
+        tables.push(read_section(&mut reader, &origins, &mut items)?);
     }
     if reader.remaining() > 0 {
         return Err(reader.invalid("bytes after the end"));
@@ -272,7 +272,12 @@ fn read_origins(reader: &mut Reader<'_>) -> Result<Vec<Origin>, DecodeError> {
     Ok(origins)
 }
 
-fn read_section(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<TableChanges, DecodeError> {
+/// `items` counts those of all rows of the body.
+fn read_section(
+    reader: &mut Reader<'_>,
+    origins: &[Origin],
+    items: &mut usize,
+) -> Result<TableChanges, DecodeError> {
     reader.array_of("section", SECTION_ITEMS as u64)?;
     let table = reader.text("table")?.to_owned();
     let fingerprint = TableFingerprint(reader.uint("fingerprint")?);
@@ -280,7 +285,7 @@ fn read_section(reader: &mut Reader<'_>, origins: &[Origin]) -> Result<TableChan
     reader.open_array("rows")?;
     let mut rows = Vec::new();
     while !reader.at_break() {
-        rows.push(read_row(reader, origins, columns.len())?);
+        rows.push(read_row(reader, origins, columns.len(), items)?);
     }
     Ok(TableChanges { table, fingerprint, columns, rows })
 }
@@ -307,7 +312,12 @@ fn has_duplicate(columns: &[String]) -> bool {
     folded.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn read_row(reader: &mut Reader<'_>, origins: &[Origin], columns: usize) -> Result<RowChange, DecodeError> {
+fn read_row(
+    reader: &mut Reader<'_>,
+    origins: &[Origin],
+    columns: usize,
+    items_so_far: &mut usize,
+) -> Result<RowChange, DecodeError> {
     let items = reader.array("row")?;
     let flags = reader.uint("flags")?;
     if flags & !FLAGS_ALL != 0 {
@@ -317,6 +327,11 @@ fn read_row(reader: &mut Reader<'_>, origins: &[Origin], columns: usize) -> Resu
     let version = read_version(reader, origins, flags & FLAG_DISPLACED != 0)?;
     let base = read_version(reader, origins, flags & FLAG_BASE_DISPLACED != 0)?;
     let count = value_count(reader, items, tombstone, columns)?;
+    *items_so_far += ROW_HEAD_ITEMS + count;
+    if *items_so_far > BODY_ITEMS_MAX {
+        let (found, limit) = (*items_so_far as u64, BODY_ITEMS_MAX as u64);
+        return Err(DecodeError::TooLarge { what: "items of a body", found, limit });
+    }
     let values = read_values(reader, count)?;
     let content = if tombstone { RowContent::Delete(values) } else { RowContent::Upsert(values) };
     Ok(RowChange { version: RowVersion { version, tombstone, base }, content })

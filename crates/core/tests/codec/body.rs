@@ -170,3 +170,26 @@ fn forged_bodies_are_refused() {
     refused("a base of such an origin", |f| f.head[4] = u64::MAX);
     refused("not a number", |f| f.value = f64::NAN);
 }
+
+/// Found by fuzzing, by calculation: a few kilobytes that expand to millions of NULLs.
+#[test]
+fn a_body_of_more_items_than_any_writer_makes_is_refused() {
+    let schema = table("t", 1, 1);
+    let mut writer = BodyWriter::new(true);
+    for clock in 1.. {
+        let version = Version {
+            hlc: Hlc::new(clock).unwrap(),
+            origin: Origin::from_raw(1, 1).unwrap(),
+            displaced: false,
+        };
+        let version = RowVersion { version, tombstone: false, base: Version::NONE };
+        let change = RowChange { version, content: RowContent::Upsert(vec![Value::Null]) };
+        writer.push(&schema, TableFingerprint::of(&schema), &change).unwrap();
+        if clock > 60_000 {
+            break;
+        }
+    }
+    let body = writer.finish().unwrap();
+    let refused = decode_body(&body.bytes, body.compressed, body.raw_size);
+    assert!(matches!(refused, Err(DecodeError::TooLarge { what: "items of a body", .. })), "{refused:?}");
+}
