@@ -149,13 +149,19 @@ pub(crate) fn save_checkpoint(
     Ok(())
 }
 
-/// Counts rows of a source whose checkpoint stays where it is.
+/// Counts rows of a source whose checkpoint stays where it is, be it before the first message.
 pub(crate) fn count_rows_applied(
     connection: &Connection,
     source: &SourceId,
     rows: u64,
 ) -> Result<(), StoreError> {
-    let sql = format!("UPDATE main.{CHECKPOINT} SET rows_applied = rows_applied + ?2 WHERE source = ?1");
+    if rows == 0 {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO main.{CHECKPOINT}(source, stream_id, sequence, mark, rows_applied) VALUES(?1, '', 0, 0, ?2) \
+         ON CONFLICT(source) DO UPDATE SET rows_applied = rows_applied + excluded.rows_applied"
+    );
     connection.prepare_cached(&sql)?.execute(params![source.0, rows as i64])?;
     Ok(())
 }

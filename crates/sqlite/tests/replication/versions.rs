@@ -1,8 +1,11 @@
 //! Versions: who wins, what is a conflict, what redelivery does.
 
+use std::collections::BTreeMap;
+
+use harmonylite_core::effect::{ApplyBatch, PublishedPositions};
 use harmonylite_core::input::ApplyFailure;
 
-use crate::support::{Cluster, Node};
+use crate::support::{Cluster, NOW_MS, Node};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
 
@@ -161,4 +164,21 @@ fn an_application_that_holds_the_lock_makes_an_apply_busy_and_nothing_is_lost() 
     assert!(!cluster.nodes[1].apply(&chain).application_wrote);
     cluster.converge();
     assert_eq!(cluster.nodes[0].query("SELECT * FROM t"), ["1|'a'", "2|'held'"]);
+}
+
+/// Found by the simulator (seed 206923): a source whose first group stays unfinished has no checkpoint to count beside.
+#[test]
+fn rows_are_counted_although_the_source_has_no_checkpoint_yet() {
+    let mut cluster = Cluster::new(2, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    cluster.run(1, "INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+    cluster.publish(1);
+    let group = cluster.nodes[0].chain[0].clone();
+    let source = group.source.0.clone();
+    let batch = ApplyBatch {
+        groups: vec![group.into()],
+        checkpoints: BTreeMap::new(),
+        published: PublishedPositions::default(),
+    };
+    cluster.nodes[1].store.apply(&batch, NOW_MS).unwrap();
+    assert_eq!(cluster.nodes[1].rows_applied(&source), 2);
 }
