@@ -181,8 +181,9 @@ impl<'r> World<'r> {
             self.step()?;
             if self.now >= look {
                 look = self.now + LOOK_MS;
-                if checkers::at_rest(self).is_ok() {
-                    return Ok(());
+                match checkers::at_rest(self) {
+                    Ok(()) => return Ok(()),
+                    Err(reason) => self.history.note(self.now, || format!("not at rest: {reason}")),
                 }
             }
         }
