@@ -116,13 +116,17 @@ impl Store {
             .map_err(|error| error.at(path.display()))?;
         connection::settle(&mut connection, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        let identity = prepared.identity;
-        Ok(Self {
+        Ok(Self::new(connection, path, options.clone(), prepared))
+    }
+
+    /// With nothing remembered of any request.
+    fn new(connection: Connection, path: PathBuf, options: OpenOptions, prepared: Prepared) -> Self {
+        Self {
             connection,
             catalog: prepared.catalog,
-            options: options.clone(),
-            origin: identity.origin,
-            origin_index: identity.index,
+            options,
+            origin: prepared.identity.origin,
+            origin_index: prepared.identity.index,
             limits: Limits::default(),
             retention: ConflictRetention::default(),
             data_version: None,
@@ -131,7 +135,7 @@ impl Store {
             scan: None,
             path,
             opened: prepared.repaired,
-        })
+        }
     }
 
     /// Opens a database that is ours already, as who it is, and mends nothing: for work on it while no node runs.
@@ -151,21 +155,8 @@ impl Store {
             publish: true,
             clock: ClockSql::default(),
         };
-        Ok(Self {
-            connection,
-            catalog,
-            options,
-            origin: identity.origin,
-            origin_index: identity.index,
-            limits: Limits::default(),
-            retention: ConflictRetention::default(),
-            data_version: None,
-            failed_mirrors: mirror::Failed::default(),
-            sent: Sent::default(),
-            scan: None,
-            path: path.to_owned(),
-            opened: Repaired::default(),
-        })
+        let prepared = Prepared { identity, catalog, repaired: Repaired::default() };
+        Ok(Self::new(connection, path.to_owned(), options, prepared))
     }
 
     /// From now on requests are bounded by `limits`.
