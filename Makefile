@@ -63,7 +63,7 @@ hunt: ## planted bugs, one after the other: the simulator finds each
 examples: tools ## the applications in examples/, on three nodes each
 	$(CARGO) xtask examples
 
-tour: tools ## what the README's tour says, in a fresh copy of the sources
+tour: tools ## the commands of README.md and docs/deployment.md as they stand, the latter on hosts with networks of their own
 	$(CARGO) xtask tour
 
 # Without a sanitizer: our code is safe Rust, and the C below it would not be instrumented. cargo-fuzz asks for flags of

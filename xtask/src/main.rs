@@ -24,8 +24,14 @@ enum Task {
     Figures(figures::Options),
     /// Run the example applications on three nodes and compare every table.
     Examples,
-    /// Run the tour of README.md in a fresh copy of the sources.
+    /// Run the tours of the documentation: on this machine, and on hosts that are network namespaces.
     Tour,
+    /// What `tour` runs in a sandbox of its own.
+    #[command(hide = true)]
+    TourInside {
+        /// The program under test.
+        binary: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -35,6 +41,7 @@ fn main() -> ExitCode {
         Task::Figures(options) => figures::run(&workspace(), &options),
         Task::Examples => examples::run(&workspace()),
         Task::Tour => tour::run(&workspace()),
+        Task::TourInside { binary } => tour::run_on_hosts(&workspace(), &binary),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,11 @@
-//! The README's tour, run as a newcomer would: in a fresh copy of the sources, in one shell, block after block.
+//! The tours of the documentation, run as a newcomer would: block after block, in one shell per host.
 //!
-//! What must be there before (the program, nats-server, sqlite3) is on the PATH. The ports that the README names are
-//! replaced by free ones, so that the check runs beside anything.
+//! What must be there before (the program, nats-server, sqlite3) is on the PATH. A tour on this machine runs in a fresh copy
+//! of the sources, and the ports that it names are replaced by free ones, so that the check runs beside anything. One that
+//! names hosts has networks of its own.
 
 mod expected;
+mod hosts;
 mod session;
 mod steps;
 
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,8 +24,8 @@ use self::session::Session;
 use self::steps::Step;
 use crate::product;
 
-/// It takes some seconds; loops that wait for something end here if it never comes.
-const DEADLINE: Duration = Duration::from_secs(180);
+/// A step takes some seconds at most; loops that wait for something end here if it never comes.
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The ports that the tour may name.
 const PORTS: std::ops::RangeInclusive<u16> = 4221..=4229;
@@ -31,45 +33,74 @@ const PORTS: std::ops::RangeInclusive<u16> = 4221..=4229;
 /// What stands in for the sqlite3 shell where it is not installed.
 const STAND_IN: &str = include_str!("sqlite3.py");
 
-/// Runs the tour of the README.
+/// A section that is run: document and heading.
+const HERE: [(&str, &str); 1] = [("README.md", "## Tour")];
+const ON_HOSTS: [(&str, &str); 1] = [("docs/deployment.md", "## Two machines, nothing else")];
+
+/// Runs all tours.
 ///
 /// # Errors
-/// When a command fails or prints something else than the README says. The folder is kept then.
+/// When a command fails or prints something else than the document says. The folder is kept then.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let readme = fs::read_to_string(root.join("README.md")).context("reading README.md")?;
-    let steps = steps::read(&readme).context("README.md")?;
     let binary = product::build(root)?;
+    for section in HERE {
+        run_section(root, &binary, section)?;
+    }
+    let ended = hosts::run_inside(&[&binary])?;
+    ensure!(ended.success(), "the tours on several hosts failed");
+    Ok(())
+}
+
+/// Runs the tours on hosts. Only where this process has a network, processes and mounts of its own.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_on_hosts(root: &Path, binary: &Path) -> Result<()> {
+    ON_HOSTS.into_iter().try_for_each(|section| run_section(root, binary, section))
+}
+
+fn run_section(root: &Path, binary: &Path, (document, heading): (&str, &str)) -> Result<()> {
+    let text = fs::read_to_string(root.join(document)).with_context(|| format!("reading {document}"))?;
+    let steps = steps::read(&text, heading).context(document.to_owned())?;
     let folder = tempfile::tempdir().context("making a folder for the tour")?;
-    let session = prepare(root, &binary, folder.path())?;
-    let (_ports, steps) = with_free_ports(steps)?;
+    let mut session = prepare(binary, folder.path())?;
+    let hosts = hosts::named(&steps);
+    let (_ports, steps) = if hosts.is_empty() {
+        copy_sources(root, &session.start)?;
+        with_free_ports(steps)?
+    } else {
+        session.environment = hosts::make(&hosts, &session.start, &folder.path().join("programs"))?;
+        (Vec::new(), steps)
+    };
     if let Err(error) = session.run(&steps) {
         let kept = folder.keep();
-        return Err(error.context(format!("README.md, section Tour (everything is in {})", kept.display())));
+        let place = format!("{document}, section {heading} (everything is in {})", kept.display());
+        return Err(error.context(place));
     }
-    tell(&steps);
+    tell(document, heading, &steps);
     Ok(())
 }
 
 #[allow(clippy::print_stdout)]
-fn tell(steps: &[Step]) {
+fn tell(document: &str, heading: &str, steps: &[Step]) {
     let compared = steps.iter().filter(|step| step.expected.is_some()).count();
-    println!("tour: {} blocks were run, {compared} outputs are as the README says", steps.len());
+    let blocks = steps.len();
+    println!("tour: {document}, {heading}: {blocks} blocks were run, {compared} outputs are as it says");
 }
 
-fn prepare(root: &Path, binary: &Path, folder: &Path) -> Result<Session> {
+fn prepare(binary: &Path, folder: &Path) -> Result<Session> {
     let [start, records, programs] = ["harmonylite", "records", "programs"].map(|name| folder.join(name));
-    for folder in [&records, &programs] {
+    for folder in [&start, &records, &programs] {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    copy_sources(root, &start)?;
     std::os::unix::fs::symlink(binary, programs.join("harmonylite"))?;
     std::os::unix::fs::symlink(fs::canonicalize(NatsServer::binary()?)?, programs.join("nats-server"))?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|folder| folder.join("sqlite3").is_file()) {
-        write_stand_in(&programs.join("sqlite3"))?;
+        write_program(&programs.join("sqlite3"), STAND_IN)?;
     }
     let path = first_in(&programs, &path)?;
-    Ok(Session { start, records, path, deadline: DEADLINE })
+    Ok(Session { start, records, path, environment: BTreeMap::new(), deadline: DEADLINE })
 }
 
 /// What a clone would have, and what is not committed yet.
@@ -88,9 +119,9 @@ fn copy_sources(root: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_stand_in(path: &PathBuf) -> Result<()> {
-    fs::write(path, STAND_IN)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("making sqlite3 executable")
+fn write_program(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("making it executable")
 }
 
 fn first_in(folder: &Path, path: &OsString) -> Result<OsString> {
@@ -157,7 +188,7 @@ mod tests {
     /// What the stand-in prints on `database`.
     fn stand_in(folder: &Path, arguments: &[&str]) -> Result<std::process::Output> {
         let program = folder.join("sqlite3");
-        write_stand_in(&program)?;
+        write_program(&program, STAND_IN)?;
         Command::new(program).arg(folder.join("app.db")).args(arguments).output().context("running it")
     }
 

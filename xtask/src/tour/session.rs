@@ -1,85 +1,105 @@
-//! One shell that runs the steps in order, and whatever it starts.
+//! The shells that run the steps in order, one for each host, and whatever they start.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use harmonylite_testkit::wait_for;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::expected;
 use super::steps::Step;
 
-/// Where and with what the shell runs.
+/// Where and with what the shells run.
 pub(super) struct Session {
-    /// Its first working directory.
+    /// The first working directory of the shell here. A host's is the folder of its name in it.
     pub(super) start: PathBuf,
-    /// Where scripts and outputs are kept.
+    /// Where outputs are kept.
     pub(super) records: PathBuf,
-    /// What it finds programs by.
+    /// What they find programs by.
     pub(super) path: OsString,
-    /// After that long it has failed.
+    /// What else they find in their environment.
+    pub(super) environment: BTreeMap<&'static str, OsString>,
+    /// After that long a step has failed.
     pub(super) deadline: Duration,
 }
 
 impl Session {
-    /// Runs the steps in one `bash -e`, and compares what they print.
+    /// Runs the steps, each in the `bash -e` of its host, and compares what they print. What one sets stays set for the
+    /// next ones there.
     ///
     /// Whatever the steps have started is killed at the end.
     ///
     /// # Errors
     /// When one fails, takes too long, or prints something else: with its line in the file and all it printed.
     pub(super) fn run(&self, steps: &[Step]) -> Result<()> {
-        fs::write(self.records.join("script"), self.script(steps)).context("writing the script")?;
-        let mut group = Group::start(self.command()?)?;
-        let ended = group.wait_success(self.deadline);
-        drop(group);
-        ended.with_context(|| self.place(steps))?;
+        let mut shells = BTreeMap::new();
         for (number, step) in steps.iter().enumerate() {
+            if !shells.contains_key(&step.host) {
+                shells.insert(step.host.clone(), Shell::start(self.command(step.host.as_deref())?)?);
+            }
+            if let Some(shell) = shells.get_mut(&step.host) {
+                self.run_step(shell, number, step).with_context(|| self.place(number, step))?;
+            }
             self.compare(number, step)?;
         }
         Ok(())
     }
 
-    /// The steps between braces, each with an output of its own; what they set stays set for the next ones.
-    fn script(&self, steps: &[Step]) -> String {
-        let mut script = String::new();
-        for (number, Step { commands, background, .. }) in steps.iter().enumerate() {
-            let (at, output) = (quoted(&self.records.join("at")), quoted(&self.output(number)));
-            let end = if *background { " &" } else { "" };
-            script.push_str(&format!("echo {number} > {at}\n{{\n{commands}\n}} > {output}{end}\n"));
+    /// The step between braces, with an output of its own; the mark behind it tells that it ended well.
+    fn run_step(&self, shell: &mut Shell, number: usize, step: &Step) -> Result<()> {
+        let Step { commands, background, .. } = step;
+        let mark = self.records.join(format!("ended-{number}"));
+        let (output, ended) = (quoted(&self.output(number)), quoted(&mark));
+        let end = if *background { " &" } else { "" };
+        shell.read(&format!("{{\n{commands}\n}} > {output} < /dev/null{end}\n: > {ended}\n"))?;
+        let ended = wait_for("the end of the step", self.deadline, || {
+            if mark.exists() {
+                return Ok(None);
+            }
+            shell.leader.try_wait()?.map(Some).context("it still runs")
+        })?;
+        match ended {
+            Some(status) if !mark.exists() => bail!("the shell ended with {status}"),
+            _ => Ok(()),
         }
-        script
     }
 
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new("bash");
-        command.arg("-e").arg(self.records.join("script")).current_dir(&self.start);
+    fn command(&self, host: Option<&str>) -> Result<Command> {
+        let mut command = match host {
+            Some(host) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", host, "bash", "-e"]);
+                command.current_dir(self.start.join(host)).env("HOME", self.start.join(host));
+                command
+            }
+            None => {
+                let mut command = Command::new("bash");
+                command.arg("-e").current_dir(&self.start);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HARMONYLITE_") {
                 command.env_remove(name);
             }
         }
-        command.env("PATH", &self.path).stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(File::create(self.errors()).context("making the file of errors")?);
+        command.env("PATH", &self.path).envs(&self.environment).stdin(Stdio::piped()).stdout(Stdio::null());
+        let errors = File::options().create(true).append(true).open(self.errors());
+        command.stderr(errors.context("making the file of errors")?);
         Ok(command)
     }
 
-    /// The step at which the shell is, or ended, with what was printed.
-    fn place(&self, steps: &[Step]) -> String {
-        let at: usize = fs::read_to_string(self.records.join("at"))
-            .ok()
-            .and_then(|at| at.trim().parse().ok())
-            .unwrap_or(0);
+    /// The step at which a shell is, or ended, with what was printed.
+    fn place(&self, number: usize, step: &Step) -> String {
         let errors = fs::read_to_string(self.errors()).unwrap_or_default();
-        match steps.get(at) {
-            Some(step) => format!("{}\nits errors:\n{errors}", self.describe(at, step)),
-            None => errors,
-        }
+        format!("{}\nits errors:\n{errors}", self.describe(number, step))
     }
 
     fn compare(&self, number: usize, step: &Step) -> Result<()> {
@@ -94,7 +114,8 @@ impl Session {
     }
 
     fn describe(&self, number: usize, step: &Step) -> String {
-        format!("line {}:\n{}\nit printed:\n{}", step.line, step.commands, self.printed(number))
+        let host = step.host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
+        format!("line {}{host}:\n{}\nit printed:\n{}", step.line, step.commands, self.printed(number))
     }
 
     fn printed(&self, number: usize) -> String {
@@ -111,25 +132,25 @@ impl Session {
     }
 }
 
-/// A process and all that it starts, killed when dropped.
-struct Group {
+/// A shell that is fed step by step, and all that it starts, killed when dropped.
+struct Shell {
     leader: Child,
+    script: ChildStdin,
 }
 
-impl Group {
-    fn start(mut command: Command) -> Result<Group> {
-        Ok(Group { leader: command.process_group(0).spawn().context("starting bash")? })
+impl Shell {
+    fn start(mut command: Command) -> Result<Shell> {
+        let mut leader = command.process_group(0).spawn().context("starting a shell")?;
+        let script = leader.stdin.take().context("a shell without input")?;
+        Ok(Shell { leader, script })
     }
 
-    fn wait_success(&mut self, deadline: Duration) -> Result<()> {
-        let ended =
-            wait_for("the end of the tour", deadline, || self.leader.try_wait()?.context("it still runs"))?;
-        ensure!(ended.success(), "the shell ended with {ended}");
-        Ok(())
+    fn read(&mut self, text: &str) -> Result<()> {
+        self.script.write_all(text.as_bytes()).context("the shell reads no more")
     }
 }
 
-impl Drop for Group {
+impl Drop for Shell {
     fn drop(&mut self) {
         let group = i32::try_from(self.leader.id()).ok().and_then(Pid::from_raw);
         if let Some(group) = group {
@@ -151,12 +172,14 @@ mod tests {
     use super::*;
 
     fn step(commands: &str, expected: Option<&str>) -> Step {
-        Step { line: 7, commands: commands.into(), background: false, expected: expected.map(str::to_owned) }
+        let expected = expected.map(str::to_owned);
+        Step { line: 7, commands: commands.into(), host: None, background: false, expected }
     }
 
     fn run_in(folder: &Path, steps: &[Step], deadline: Duration) -> Result<()> {
         let path = std::env::var_os("PATH").context("no PATH")?;
-        Session { start: folder.into(), records: folder.into(), path, deadline }.run(steps)
+        let (start, records) = (folder.into(), folder.into());
+        Session { start, records, path, environment: BTreeMap::new(), deadline }.run(steps)
     }
 
     /// What is wrong with these steps.
@@ -173,7 +196,7 @@ mod tests {
         let steps = [
             step("mkdir a\ncd a\nx=5\nf() { echo \"f $1\"; }", None),
             step("cat > file <<END\nhere $x\nEND\nf 1\ncat file", Some("f 1\nhere 5")),
-            step("basename $PWD", Some("a")),
+            step("cat\nbasename $PWD", Some("a")),
         ];
         run_in(folder.path(), &steps, LONG)
     }

@@ -1,9 +1,6 @@
-//! The tour as the README has it: which blocks are run, and what they should print.
+//! A tour as the document has it: which blocks are run, on which host, and what they should print.
 
 use anyhow::{Context, Result, bail};
-
-/// The heading of the section that is run.
-const HEADING: &str = "## Tour";
 
 /// A block of commands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +9,8 @@ pub(super) struct Step {
     pub(super) line: usize,
     /// What the shell reads.
     pub(super) commands: String,
+    /// The host that it runs on; `None`: here.
+    pub(super) host: Option<String>,
     /// It runs beside the following ones, until the end.
     pub(super) background: bool,
     /// What it prints, when the file says so: see [`super::expected`].
@@ -27,38 +26,51 @@ struct Block {
     adjoins: bool,
 }
 
-/// Reads the section "Tour" of a Markdown text.
+/// Reads the section of a Markdown text that has this heading.
 ///
 /// Every fenced block in it is run or compared, so that nothing there can go stale: `sh` is run, `sh background` is
-/// started, and a `text` block directly behind one of them is what it prints.
+/// started, `sh NAME` and `sh NAME background` the same on the host of that name, and a `text` block directly behind one of
+/// them is what it prints.
 ///
 /// # Errors
 /// When there is no such section or no command in it, or a block is none of these.
-pub(super) fn read(markdown: &str) -> Result<Vec<Step>> {
+pub(super) fn read(markdown: &str, heading: &str) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
-    for block in blocks(markdown)? {
-        let Block { line, text, .. } = block;
-        match block.info.as_str() {
-            "sh" => steps.push(Step { line, commands: text, background: false, expected: None }),
-            "sh background" => steps.push(Step { line, commands: text, background: true, expected: None }),
-            "text" => match steps.last_mut() {
-                Some(step) if block.adjoins && step.expected.is_none() && !step.background => {
-                    step.expected = Some(text);
+    for Block { line, info, text, adjoins } in blocks(markdown, heading)? {
+        let words: Vec<&str> = info.split_whitespace().collect();
+        let (host, background) = match *words.as_slice() {
+            ["text"] => {
+                match steps.last_mut() {
+                    Some(step) if adjoins && step.expected.is_none() && !step.background => {
+                        step.expected = Some(text);
+                    }
+                    _ => {
+                        bail!("line {line}: a text block belongs directly behind the sh block that prints it")
+                    }
                 }
-                _ => bail!("line {line}: a text block belongs directly behind the sh block that prints it"),
-            },
-            other => bail!("line {line}: `{other}`: blocks of the tour are `sh`, `sh background` or `text`"),
-        }
+                continue;
+            }
+            ["sh"] => (None, false),
+            ["sh", "background"] => (None, true),
+            ["sh", host] => (Some(host.to_owned()), false),
+            ["sh", host, "background"] => (Some(host.to_owned()), true),
+            _ => bail!(
+                "line {line}: `{info}`: blocks here are `sh`, `sh background`, both with a host, or `text`"
+            ),
+        };
+        steps.push(Step { line, commands: text, host, background, expected: None });
     }
     if steps.is_empty() {
-        bail!("there is nothing to run in the section `{HEADING}`");
+        bail!("there is nothing to run in the section `{heading}`");
     }
     Ok(steps)
 }
 
-fn blocks(markdown: &str) -> Result<Vec<Block>> {
+fn blocks(markdown: &str, heading: &str) -> Result<Vec<Block>> {
     let mut lines = markdown.lines().enumerate();
-    lines.find(|(_, line)| line.trim_end() == HEADING).context("there is no section `## Tour`")?;
+    lines
+        .find(|(_, line)| line.trim_end() == heading)
+        .with_context(|| format!("there is no section `{heading}`"))?;
     let mut blocks = Vec::new();
     let mut adjoins = false;
     while let Some((index, line)) = lines.next() {
@@ -82,14 +94,16 @@ fn blocks(markdown: &str) -> Result<Vec<Block>> {
 mod tests {
     use super::*;
 
+    const HEADING: &str = "## Tour";
     const README: &str = "# A\n\n```sh\nnot this\n```\n\n## Tour\n\nFirst:\n\n```sh\n## no heading\nls\n```\n\n```text\na\nb\n```\n\n\
-                          then\n\n```sh background\nserve\n```\n\n### More\n\n```sh\nend\n```\n\n## After\n\n```sh\nnor this\n```\n";
+                          then\n\n```sh background\nserve\n```\n\n### More\n\n```sh db2\nend\n```\n\n## After\n\n```sh\nnor this\n```\n";
 
     #[test]
     fn blocks_of_the_section_are_found_in_order_with_what_they_print() -> Result<()> {
         let step = |line, commands: &str, background, expected: Option<&str>| Step {
             line,
             commands: commands.into(),
+            host: (line == 30).then(|| "db2".to_owned()),
             background,
             expected: expected.map(str::to_owned),
         };
@@ -98,7 +112,7 @@ mod tests {
             step(24, "serve", true, None),
             step(30, "end", false, None),
         ];
-        assert_eq!(read(README)?, wanted);
+        assert_eq!(read(README, HEADING)?, wanted);
         Ok(())
     }
 
@@ -110,9 +124,9 @@ mod tests {
             ("## Tour\n```sh\nls\n```\nIt prints:\n```text\na\n```\n", "line 7"),
             ("## Tour\n```text\na\n```\n", "line 3"),
             ("## Tour\n```console\n$ ls\n```\n", "`console`"),
-            ("## Tour\n```\nls\n```\n", "blocks of the tour"),
+            ("## Tour\n```\nls\n```\n", "blocks here are"),
         ] {
-            let error = read(text).unwrap_err().to_string();
+            let error = read(text, HEADING).unwrap_err().to_string();
             assert!(error.contains(part), "{text:?}: {error}");
         }
     }
