@@ -202,6 +202,7 @@ impl From<NatsError> for ExitError {
             NatsError::ListenerOpen { .. }
             | NatsError::Invalid { .. }
             | NatsError::WrongCredentials { .. }
+            | NatsError::Untrusted { .. }
             | NatsError::StreamMismatch { .. } => ExitCode::Configuration,
             NatsError::PortTaken { .. } | NatsError::StoreLocked { .. } | NatsError::StaleServer { .. } => {
                 ExitCode::Address

@@ -56,6 +56,15 @@ pub enum AddressError {
     /// Anything else before `://`.
     #[error("only nats:// addresses are understood")]
     Scheme,
+    /// Anything else before `://` of a server.
+    #[error("only nats://, tls:// and dns:// addresses are understood")]
+    ServerScheme,
+    /// A user without a password.
+    #[error("there is something before the host that is not user:password")]
+    Token,
+    /// A `%` and no two hexadecimal digits.
+    #[error("a % in the address is not followed by two hexadecimal digits, or the text is not UTF-8")]
+    Escape,
     /// Something after the port.
     #[error("there is something after the port")]
     Trailing,
@@ -69,6 +78,9 @@ impl AddressError {
             Self::Credentials => "set nats.user_name and nats.user_password; they are the same on every node",
             Self::Tls => "use nats:// over a network that you trust, for example a VPN",
             Self::Dns => "name each node by itself, as nats://host:port",
+            Self::ServerScheme => "write for example nats://n1.example.net:4222",
+            Self::Token => "set nats.user_name and nats.user_password, or nats.seed_file",
+            Self::Escape => "write %25 for %, %40 for @, %3A for :, %2F for /",
             Self::NotAnIp => "write for example 127.0.0.1:4221, or 0.0.0.0:4221 for all interfaces",
             _ => "write host:port or nats://host:port, for example nats://10.0.0.2:4221",
         }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+mod access;
 pub mod address;
 pub mod environment;
 pub mod keys;
@@ -12,6 +13,7 @@ mod problem;
 mod raw;
 pub mod reference;
 mod secret;
+mod server_url;
 mod settings;
 mod topology;
 mod validate;
@@ -21,9 +23,10 @@ pub use address::{HostPort, Listen};
 pub use environment::Environment;
 pub use problem::{Invalid, Place, Problem, Severity};
 pub use secret::Secret;
+pub use server_url::ServerUrl;
 pub use settings::{
-    Cluster, Credentials, LogFormat, Logging, Nats, ReplicationLog, SAFETY_POLL, STREAM_BYTES_DEFAULT,
-    Settings,
+    CertificateFiles, Cluster, Credentials, LogFormat, Logging, Mode, Nats, ReplicationLog, SAFETY_POLL,
+    STREAM_BYTES_DEFAULT, Settings, TlsFiles,
 };
 
 /// One setting given on the command line.

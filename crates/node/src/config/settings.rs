@@ -10,6 +10,7 @@ use harmonylite_core::model::NodeId;
 
 use super::address::{HostPort, Listen};
 use super::secret::Secret;
+use super::server_url::ServerUrl;
 
 /// Everything that can be configured and that this version acts on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,9 +60,23 @@ pub struct ReplicationLog {
     pub max_bytes: Option<u64>,
 }
 
-/// `[nats]`: the server that carries the streams, here always our own child.
+/// Where the streams are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Every node has its own, on its own server, and reads those of the others.
+    #[default]
+    Mesh,
+    /// All nodes share them, on servers that they all reach.
+    Shared,
+}
+
+/// `[nats]`: the server that carries the streams.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Nats {
+    /// Where the streams are.
+    pub mode: Mode,
+    /// The servers of an existing cluster (shared mode); empty: our own child.
+    pub urls: Vec<ServerUrl>,
     /// Subjects are `<subject_prefix>-<shard>`.
     pub subject_prefix: String,
     /// Streams are `<stream_prefix>-<shard>`.
@@ -70,8 +85,13 @@ pub struct Nats {
     pub server_config: Option<PathBuf>,
     /// The nats-server to run, absolute; `None`: look beside our executable, then in `PATH`.
     pub server_binary: Option<PathBuf>,
-    /// What nodes show one another. Always there when the server listens beyond loopback.
+    /// What nodes show one another, or what we show an existing cluster.
     pub credentials: Option<Credentials>,
+    /// The seed of an NKey, which wins over the credentials. One of the two is there when the server listens beyond
+    /// loopback.
+    pub seed: Option<Secret>,
+    /// The files of TLS.
+    pub tls: Option<TlsFiles>,
     /// How often connecting is tried at start before it is an error.
     pub connect_retries: u32,
     /// Between two tries to connect.
@@ -85,6 +105,24 @@ pub struct Credentials {
     pub user_name: String,
     /// `nats.user_password`.
     pub user_password: Secret,
+}
+
+/// The files of TLS: they are there and look like what they should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// `nats.ca_file`; `None`: the authorities of the system.
+    pub ca_file: Option<PathBuf>,
+    /// `nats.cert_file` and `nats.key_file`.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// A certificate and the key to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFiles {
+    /// `nats.cert_file`.
+    pub cert_file: PathBuf,
+    /// `nats.key_file`.
+    pub key_file: PathBuf,
 }
 
 /// `[cluster]`: the other nodes and how they reach this one.
@@ -175,11 +213,15 @@ impl Default for ReplicationLog {
 impl Default for Nats {
     fn default() -> Self {
         Self {
+            mode: Mode::Mesh,
+            urls: Vec::new(),
             subject_prefix: "harmonylite-change-log".into(),
             stream_prefix: "harmonylite-changes".into(),
             server_config: None,
             server_binary: None,
             credentials: None,
+            seed: None,
+            tls: None,
             connect_retries: 5,
             reconnect_wait: Duration::from_secs(2),
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::keys::{KEYS, Kind, Support};
 use super::*;
 
+mod access;
+
 fn environment() -> Environment {
     Environment::new(&[], Some("0123456789abcdef0123456789abcdef"))
 }
@@ -88,11 +90,15 @@ fn every_key_that_is_acted_on_changes_the_settings() {
         max_bytes: Some(256 << 20),
     };
     expected.nats = Nats {
+        mode: Mode::Mesh,
+        urls: Vec::new(),
         subject_prefix: "s".into(),
         stream_prefix: "t".into(),
         server_config: Some("/proc/self/status".into()),
         server_binary: Some("/proc/self/exe".into()),
         credentials: Some(Credentials { user_name: "u".into(), user_password: Secret::new("p") }),
+        seed: None,
+        tls: None,
         connect_retries: 9,
         reconnect_wait: Duration::from_secs(3),
     };
@@ -118,7 +124,7 @@ max_bytes = \"lots\"
 [nats]
 urls = [\"nats://a:1\"]
 user_name = \"cluster\"
-key_file = \"node.key\"
+ca_file = \"/nowhere/ca.pem\"
 [clusters]
 listen = \"127.0.0.1:4221\"
 [cluster]
@@ -143,8 +149,10 @@ node.toml:8: error: `nats.urls`: an existing NATS cluster (shared mode) cannot b
   hint: leave `nats.urls` out: the node runs its own nats-server; name the other nodes in cluster.peers
 node.toml:9: error: `nats.user_name`: `nats.user_password` is missing
   hint: set both, the same on every node
-node.toml:10: error: `nats.key_file`: TLS is not available in this version
+node.toml:10: error: `nats.ca_file`: TLS is not available in this version
   hint: without it nodes talk in clear text: use a network that you trust, for example a VPN
+node.toml:10: error: `nats.ca_file`: no such file: /nowhere/ca.pem
+  hint: correct the path, or remove the key
 node.toml:11: error: unknown section `clusters`
   hint: did you mean [cluster]?
 node.toml:14: error: `cluster.name`: holds spaces or control characters
@@ -247,7 +255,7 @@ fn shared_mode_is_refused_with_a_way_on() {
 
 #[test]
 fn what_would_make_it_less_safe_is_refused_and_not_ignored() {
-    for key in ["ca_file", "cert_file", "key_file", "seed_file"] {
+    for key in ["ca_file", "cert_file", "key_file"] {
         assert_said(&format!("[nats]\n{key} = 'x'"), &["error", "not available in this version"]);
     }
     assert_said("cluster.peers = ['tls://db2:1']", &["error", "TLS is not available"]);

@@ -110,10 +110,10 @@ fn peers(raw: &mut Raw) -> Vec<HostPort> {
 
 /// Can the others reach us, and can nobody else?
 fn check_reach(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, has_credentials: bool) {
-    let asked_for_credentials = raw.is_set("nats.user_name") || raw.is_set("nats.user_password");
+    let asked_for_credentials =
+        ["nats.user_name", "nats.user_password", "nats.seed_file"].iter().any(|key| raw.is_set(key));
     if !cluster.listen.is_loopback() && !has_credentials && !asked_for_credentials {
-        let hint =
-            "set nats.user_name and nats.user_password, the same on every node; or listen on 127.0.0.1";
+        let hint = "set nats.user_name and nats.user_password, or nats.seed_file, the same on every node; or listen on 127.0.0.1";
         raw.error(listen_key, "a server that other machines reach needs credentials", hint);
     }
     if cluster.peers.is_empty() {

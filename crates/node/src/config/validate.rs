@@ -12,10 +12,7 @@ use super::environment::{Environment, derive_node_id};
 use super::keys::{KEYS, Support};
 use super::problem::{Place, Problem};
 use super::raw::Raw;
-use super::secret::Secret;
-use super::settings::{
-    Conflict, Credentials, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings,
-};
+use super::settings::{Conflict, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
 use super::value::Value;
 
 /// A stream cannot keep messages for less than its duplicate window, which is two minutes.
@@ -33,7 +30,7 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     let node_id = node_id(raw, whole, environment);
     let replication_log = replication_log(raw);
     let nats = nats(raw);
-    let cluster = super::topology::cluster(raw, nats.credentials.is_some());
+    let cluster = super::topology::cluster(raw, nats.credentials.is_some() || nats.seed.is_some());
     let mut settings = Settings::new(db_path?, node_id?.0);
     settings.node_id_derived = node_id?.1;
     raw.read_bool("publish", &mut settings.publish);
@@ -78,13 +75,8 @@ fn node_id(raw: &mut Raw, whole: &Place, environment: &Environment) -> Option<(N
 
 fn refuse_unavailable(raw: &mut Raw) {
     for key in KEYS.iter().filter(|key| key.support == Support::Refused && key.path != "nats.urls") {
-        let what = if key.name() == "seed_file" { "authentication by NKey" } else { "TLS" };
-        let hint = if key.name() == "seed_file" {
-            "use nats.user_name and nats.user_password"
-        } else {
-            "without it nodes talk in clear text: use a network that you trust, for example a VPN"
-        };
-        raw.error(key.path, &format!("{what} is not available in this version"), hint);
+        let hint = "without it nodes talk in clear text: use a network that you trust, for example a VPN";
+        raw.error(key.path, "TLS is not available in this version", hint);
     }
     if raw.value("nats.urls").is_some() {
         let (message, hint) = match raw.text("nats.mode") {
@@ -170,7 +162,7 @@ fn nats(raw: &mut Raw) -> Nats {
     check_prefix(raw, "nats.stream_prefix", &mut nats.stream_prefix, &['.']);
     nats.server_config = existing_file(raw, "nats.server_config");
     nats.server_binary = existing_file(raw, "nats.server_binary");
-    nats.credentials = credentials(raw);
+    super::access::read(raw, &mut nats);
     nats
 }
 
@@ -191,47 +183,13 @@ fn check_prefix(raw: &mut Raw, path: &'static str, prefix: &mut String, refused:
     }
 }
 
-fn existing_file(raw: &mut Raw, path: &'static str) -> Option<PathBuf> {
+pub(super) fn existing_file(raw: &mut Raw, path: &'static str) -> Option<PathBuf> {
     let file = raw.path(path)?;
     if !file.is_file() {
         let message = format!("no such file: {}", file.display());
         raw.error(path, &message, "correct the path, or remove the key");
     }
     Some(file)
-}
-
-fn credentials(raw: &mut Raw) -> Option<Credentials> {
-    let user_name = raw.text("nats.user_name").map(str::to_owned);
-    let user_password = match raw.value("nats.user_password") {
-        Some(Value::Secret(secret)) => Some(secret.clone()),
-        _ => None,
-    };
-    let bad = |text: &str| text.chars().any(char::is_control);
-    if user_name.as_deref().is_some_and(bad) || user_password.as_ref().map(Secret::reveal).is_some_and(bad) {
-        let path =
-            if user_name.as_deref().is_some_and(bad) { "nats.user_name" } else { "nats.user_password" };
-        raw.error(path, "holds a control character", "use printable characters");
-    }
-    match (user_name, user_password) {
-        (Some(user_name), Some(user_password)) => Some(Credentials { user_name, user_password }),
-        (Some(_), None) if !raw.is_set("nats.user_password") => {
-            raw.error(
-                "nats.user_name",
-                "`nats.user_password` is missing",
-                "set both, the same on every node",
-            );
-            None
-        }
-        (None, Some(_)) if !raw.is_set("nats.user_name") => {
-            raw.error(
-                "nats.user_password",
-                "`nats.user_name` is missing",
-                "set both, the same on every node",
-            );
-            None
-        }
-        _ => None,
-    }
 }
 
 /// The cluster's name, which travels in every message.

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ClientError, ConnectOptions, Event, ReconnectToServer, ServerError};
 use harmonylite_core::model::NodeId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::access::{Auth, TlsFiles};
 use super::{NatsError, Version, node_of_server};
 
 /// Reconnecting starts at once and slows down to this: the library's own default grows to 4 s.
@@ -19,46 +21,18 @@ const RECONNECT_DELAY_STEP: Duration = Duration::from_millis(100);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A password or key: never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `secret` from being shown.
-    #[must_use]
-    pub const fn new(secret: String) -> Self {
-        Self(secret)
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// Who we are to a server.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: String,
-    /// Their password.
-    pub password: Secret,
-}
-
 /// Where to connect, and as whom.
 #[derive(Clone, Debug)]
 pub struct ConnectSettings {
     /// What the server calls this client in its logs.
     pub name: String,
-    /// URLs of one server or of one cluster: `nats://host:port`.
+    /// URLs of one server or of one cluster: `nats://host:port`, or `tls://host:port`. All addresses of a name are
+    /// tried, and the name is looked up again at every connect.
     pub servers: Vec<String>,
-    /// `None`: whatever the URL says, or what the server gives to anonymous clients.
-    pub credentials: Option<Credentials>,
+    /// As whom. `Anonymous`: as what the URL says, if it does.
+    pub auth: Auth,
+    /// With them the connection is encrypted, or it is none; `None`: encrypted when the server or the URL asks for it.
+    pub tls: Option<TlsFiles>,
 }
 
 impl ConnectSettings {
@@ -103,6 +77,8 @@ struct Health {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Failure {
     Credentials,
+    /// One of the two does not trust the other's certificate, or does not speak TLS.
+    Tls(String),
     Other(String),
 }
 
@@ -132,12 +108,13 @@ impl Connection {
             .connect(settings.servers.clone())
             .await
             .map_err(|error| NatsError::Unreachable { server: server.clone(), reason: error.to_string() })?;
-        let user = settings.credentials.as_ref().map_or("a client without a name", |c| &c.user).to_owned();
+        let user = settings.auth.shown().to_owned();
         let jetstream = async_nats::jetstream::new(client.clone());
         Ok(Self { client, jetstream, health, server, user })
     }
 
-    /// Waits until the server answers, at most `within`. Wrong credentials are reported at once.
+    /// Waits until the server answers, at most `within`. Wrong credentials, and certificates that are not trusted, are
+    /// reported at once.
     pub async fn ready(&self, within: Duration) -> Result<Peer, NatsError> {
         match timeout(within, self.wait_ready()).await {
             Ok(answer) => answer,
@@ -165,8 +142,8 @@ impl Connection {
                 if now.connected {
                     break;
                 }
-                if now.failure == Some(Failure::Credentials) {
-                    return Err(self.wrong_credentials());
+                if let Some(refusal) = now.failure.as_ref().and_then(|failure| self.refusal(failure)) {
+                    return Err(refusal);
                 }
             }
             if health.changed().await.is_err() {
@@ -238,15 +215,24 @@ impl Connection {
         NatsError::Request { what: what.to_owned(), server: self.server.clone(), reason: reason.to_string() }
     }
 
-    fn wrong_credentials(&self) -> NatsError {
-        NatsError::WrongCredentials { server: self.server.clone(), user: self.user.clone() }
+    /// What waiting does not mend.
+    fn refusal(&self, failure: &Failure) -> Option<NatsError> {
+        let server = self.server.clone();
+        match failure {
+            Failure::Credentials => Some(NatsError::WrongCredentials { server, user: self.user.clone() }),
+            Failure::Tls(reason) => Some(NatsError::Untrusted { server, reason: reason.clone() }),
+            Failure::Other(_) => None,
+        }
     }
 
     fn unreachable(&self, within: Duration) -> NatsError {
-        let reason = match &self.health.borrow().failure {
-            Some(Failure::Credentials) => return self.wrong_credentials(),
+        let health = self.health.borrow();
+        if let Some(refusal) = health.failure.as_ref().and_then(|failure| self.refusal(failure)) {
+            return refusal;
+        }
+        let reason = match &health.failure {
             Some(Failure::Other(reason)) => reason.clone(),
-            None => format!("no answer within {} ms", within.as_millis()),
+            _ => format!("no answer within {} ms", within.as_millis()),
         };
         NatsError::Unreachable { server: self.server.clone(), reason }
     }
@@ -288,7 +274,8 @@ fn concerns(denial: &str, about: &str) -> bool {
 }
 
 fn options(settings: &ConnectSettings, health: watch::Sender<Health>, server: String) -> ConnectOptions {
-    let health = std::sync::Arc::new(health);
+    let health = Arc::new(health);
+    let attempts = health.clone();
     let options = ConnectOptions::new()
         .name(&settings.name)
         .retry_on_initial_connect()
@@ -296,16 +283,33 @@ fn options(settings: &ConnectSettings, health: watch::Sender<Health>, server: St
         .connection_timeout(TCP_CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(reconnect_delay)
+        .reconnect_to_server_callback(move |servers, _| {
+            note_attempts(&servers, &attempts);
+            // Which one is tried next is left to the library.
+            std::future::ready(None::<ReconnectToServer>)
+        })
         .event_callback(move |event| {
             note_event(&event, &health, &server);
             std::future::ready(())
         });
-    match &settings.credentials {
-        Some(Credentials { user, password }) => {
-            options.user_and_password(user.clone(), password.reveal().to_owned())
+    let options = settings.auth.apply(options);
+    settings.tls.as_ref().map_or(options.clone(), |tls| tls.apply(options))
+}
+
+/// Before each attempt: how the ones before it ended. The library's events say of what kind an error was, no more.
+fn note_attempts(servers: &[async_nats::Server], health: &watch::Sender<Health>) {
+    let failures: Vec<Failure> =
+        servers.iter().filter_map(|server| server.last_error.as_deref()).map(failure).collect();
+    // A server of a cluster that cannot be reached says less than another one that refuses us.
+    let refusal = failures.iter().find(|failure| !matches!(failure, Failure::Other(_)));
+    let Some(failure) = refusal.or(failures.first()).cloned() else { return };
+    health.send_if_modified(|health| {
+        let news = !health.connected && health.failure.as_ref() != Some(&failure);
+        if news {
+            health.failure = Some(failure);
         }
-        None => options,
-    }
+        news
+    });
 }
 
 fn reconnect_delay(attempt: usize) -> Duration {
@@ -333,15 +337,23 @@ fn note_event(event: &Event, health: &watch::Sender<Health>, server: &str) {
             health.denials += 1;
             health.denial.clone_from(error);
         }
-        Event::ClientError(ClientError::Other(error)) => health.failure = Some(failure(error)),
+        // Of what kind it was; an attempt may have said more already.
+        Event::ClientError(ClientError::Other(error)) => {
+            health.failure.get_or_insert_with(|| failure(error));
+        }
         _ => {}
     });
 }
 
 fn failure(error: &str) -> Failure {
     let lower = error.to_lowercase();
-    if lower.contains("authorization violation") || lower.contains("authentication") {
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if says(&["authorization violation", "authentication"]) {
         Failure::Credentials
+    } else if says(&["corrupt message"]) {
+        Failure::Tls("it does not answer in TLS".to_owned())
+    } else if says(&["invalid peer certificate", "fatal alert"]) {
+        Failure::Tls(error.to_owned())
     } else {
         Failure::Other(error.to_owned())
     }
@@ -356,7 +368,6 @@ mod tests {
         assert_eq!(without_password("nats://me:p@ss@host:4222"), "nats://host:4222");
         assert_eq!(without_password("me:secret@host:4222"), "host:4222");
         assert_eq!(without_password("nats://host:4222"), "nats://host:4222");
-        assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "(secret)");
     }
 
     #[test]

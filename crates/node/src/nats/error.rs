@@ -122,14 +122,25 @@ pub enum NatsError {
     },
     /// The server does not know us.
     #[error(
-        "wrong credentials for the NATS server at {server}: {user} is refused; nats.user_name and \
-         nats.user_password must be the same on every node"
+        "wrong credentials for the NATS server at {server}: {user} is refused; see nats.user_name and \
+         nats.user_password, or nats.seed_file: between nodes that run their own servers they are the same on every node"
     )]
     WrongCredentials {
         /// Where, without credentials.
         server: String,
         /// As whom we came.
         user: String,
+    },
+    /// TLS fails, and would again.
+    #[error(
+        "no trust in the NATS server at {server}, or it has none in us: {reason}; see nats.ca_file, nats.cert_file \
+         and nats.key_file"
+    )]
+    Untrusted {
+        /// Where, without credentials.
+        server: String,
+        /// Why.
+        reason: String,
     },
     /// A request was refused or not answered.
     #[error("{what} at {server} failed: {reason}")]

@@ -4,6 +4,7 @@
 //! This module carries out its requests and answers with its inputs. The client library's own types stay inside.
 //! Everything here is for a single-threaded tokio runtime; see [`Server::start`] for what the thread must promise.
 
+mod access;
 mod child;
 mod connect;
 mod error;
@@ -15,7 +16,8 @@ mod server_config;
 mod source;
 mod stream;
 
-pub use connect::{ConnectSettings, Connection, Credentials, Peer, Secret};
+pub use access::{Auth, CertificateFiles, Credentials, NKey, Secret, TlsFiles};
+pub use connect::{ConnectSettings, Connection, Peer};
 pub use error::NatsError;
 pub use publisher::{PublishError, publish_group};
 pub use server::{Server, ServerEvent, ServerPid};

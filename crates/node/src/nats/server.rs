@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::access::{Auth, Credentials, Secret};
 use super::child::{ServerProcess, stop_stale};
-use super::connect::{ConnectSettings, Connection, Credentials, Secret};
+use super::connect::{ConnectSettings, Connection};
 use super::server_config::{ServerFiles, ServerSettings, check_listener, write_config, write_private};
 use super::{NatsError, Version, find_server_binary, random_hex, server_name};
 
@@ -313,7 +314,8 @@ fn connect_settings(name: &str, listen: SocketAddr, local: &Credentials) -> Conn
     ConnectSettings {
         name: name.to_owned(),
         servers: vec![client_url(listen)],
-        credentials: Some(local.clone()),
+        auth: Auth::Password(local.clone()),
+        tls: None,
     }
 }
 
@@ -335,7 +337,7 @@ fn overruled(how: &str) -> NatsError {
 
 /// Says what would otherwise surprise.
 fn announce(settings: &ServerSettings) {
-    if settings.peer_credentials.is_none() {
+    if settings.peer_auth == Auth::Anonymous {
         tracing::info!("no nats.user_password: any process on this machine can read this node's changes");
     }
     let Some(path) = &settings.server_config else { return };

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use harmonylite_core::model::NodeId;
 
-use super::{Credentials, NatsError, SERVER_NAME_PREFIX, random_hex};
+use super::{Auth, Credentials, NatsError, SERVER_NAME_PREFIX, random_hex};
 
 /// Largest message of a server of ours; external ones usually have 1 MB.
 const MAX_PAYLOAD: &str = "8MB";
@@ -27,8 +27,8 @@ pub struct ServerSettings {
     pub node_id: NodeId,
     /// Where it listens for clients. Port 0: a free port is chosen once and kept in the data directory.
     pub listen: SocketAddr,
-    /// As whom peers come. `None` is allowed on loopback only: then anybody there may read the streams.
-    pub peer_credentials: Option<Credentials>,
+    /// As whom peers come. `Anonymous` is allowed on loopback only: then anybody there may read the streams.
+    pub peer_auth: Auth,
     /// A configuration file of the user; what stands in it wins. A block there replaces ours of that name whole.
     pub server_config: Option<PathBuf>,
     /// The streams that peers may read.
@@ -93,7 +93,7 @@ impl ServerFiles {
 
 /// Refuses what would let strangers in.
 pub(super) fn check_listener(settings: &ServerSettings) -> Result<(), NatsError> {
-    if settings.peer_credentials.is_none() && !settings.listen.ip().is_loopback() {
+    if settings.peer_auth == Auth::Anonymous && !settings.listen.ip().is_loopback() {
         return Err(NatsError::ListenerOpen { listen: settings.listen });
     }
     Ok(())
@@ -159,13 +159,14 @@ fn render(
 }
 
 fn accounts(settings: &ServerSettings, local: &Credentials) -> Result<String, NatsError> {
-    let peer = match &settings.peer_credentials {
-        Some(credentials) => user_line(&credentials.user, credentials.password.reveal())?,
+    let peer = match &settings.peer_auth {
+        Auth::Password(Credentials { user, password }) => user_line(user, password.reveal())?,
+        Auth::NKey(key) => format!("nkey: {}", quoted("nats.seed_file", key.public())?),
         // Nobody needs this password: who brings none becomes this user.
-        None => user_line(ANONYMOUS_PEER, &random_hex(16)?)?,
+        Auth::Anonymous => user_line(ANONYMOUS_PEER, &random_hex(16)?)?,
     };
     let mut text = String::new();
-    if settings.peer_credentials.is_none() {
+    if settings.peer_auth == Auth::Anonymous {
         let _ = writeln!(text, "no_auth_user: \"{ANONYMOUS_PEER}\"");
     }
     let _ = writeln!(text, "authorization {{\n  users: [");
@@ -244,9 +245,9 @@ mod tests {
             data_dir: PathBuf::from("/data"),
             node_id: NodeId::new(7).unwrap(),
             listen: listen.parse().unwrap(),
-            peer_credentials: password.map(|password| Credentials {
-                user: "harmony".to_owned(),
-                password: Secret::new(password.to_owned()),
+            peer_auth: password.map_or(Auth::Anonymous, |password| {
+                let password = Secret::new(password.to_owned());
+                Auth::Password(Credentials { user: "harmony".to_owned(), password })
             }),
             server_config: None,
             stream_names: vec!["changes-1".to_owned(), "changes-2".to_owned()],

@@ -4,6 +4,7 @@
 //! main thread (which must live as long as the process, see [`Server::start`](crate::nats::Server::start)), SQLite has
 //! a thread of its own.
 
+mod access;
 pub mod allocator;
 mod clock;
 mod control;
@@ -40,7 +41,7 @@ use self::peers::Peers;
 use self::store_thread::StoreHandle;
 use crate::config::Settings;
 use crate::exit::{ExitCode, ExitError};
-use crate::nats::{Connection, Server, ServerEvent, ServerSettings};
+use crate::nats::{Connection, NatsError, Server, ServerEvent, ServerSettings};
 
 /// Requests to one source that may wait: the core sends a handful, and credit in lumps.
 const SOURCE_REQUESTS_MAX: usize = 64;
@@ -69,7 +70,7 @@ pub async fn run(
 ) -> Result<(), ExitError> {
     let _lock = lock(&settings).await?;
     // Before the database gets triggers that nobody would read.
-    Server::check(&server_settings(&settings))?;
+    Server::check(&server_settings(&settings)?)?;
     let store = open_store(&settings)?;
     let (state, schema) = (store.state()?, store.opened_schema());
     // The server ends after us, not with `stop`: what is under way is still to be acknowledged.
@@ -117,7 +118,7 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
 
 async fn start_server(settings: &Settings) -> Result<Server, ExitError> {
     let (events, mut received) = mpsc::channel(SERVER_EVENTS_MAX);
-    let server = Server::start(server_settings(settings), events, CancellationToken::new()).await?;
+    let server = Server::start(server_settings(settings)?, events, CancellationToken::new()).await?;
     tokio::spawn(async move {
         while let Some(event) = received.recv().await {
             match event {
@@ -131,20 +132,20 @@ async fn start_server(settings: &Settings) -> Result<Server, ExitError> {
     Ok(server)
 }
 
-fn server_settings(settings: &Settings) -> ServerSettings {
+fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
     let log = &settings.replication_log;
     let streams = own_streams::shards(settings).map(|shard| own_streams::stream_name(settings, shard));
     let listen = &settings.cluster.listen;
-    ServerSettings {
+    Ok(ServerSettings {
         binary: settings.nats.server_binary.clone(),
         data_dir: settings.db_path.parent().map_or_else(Default::default, ToOwned::to_owned),
         node_id: settings.node_id,
         listen: (listen.host, listen.port.unwrap_or(0)).into(),
-        peer_credentials: peers::credentials(settings),
+        peer_auth: access::auth(settings)?,
         server_config: settings.nats.server_config.clone(),
         stream_names: streams.collect(),
         max_file_store: file_store_max(log.max_bytes, log.shards),
-    }
+    })
 }
 
 /// All streams full, and a little: the server refuses a stream whose limit does not fit.

@@ -8,11 +8,11 @@ use harmonylite_core::model::NodeId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::SOURCE_REQUESTS_MAX;
 use super::driver::{Call, NewSource};
 use super::own_streams::{shards, source_id, stream_name};
+use super::{SOURCE_REQUESTS_MAX, access};
 use crate::config::{HostPort, Settings};
-use crate::nats::{self, ConnectSettings, Connection, Credentials, NatsError, Secret, SourceSettings};
+use crate::nats::{self, ConnectSettings, Connection, NatsError, SourceSettings};
 
 /// One try to learn who answers.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ impl Peers {
     ) -> Result<Self, NatsError> {
         let mut peers = Vec::new();
         for address in &settings.cluster.peers {
-            let connection = Connection::open(&connect_settings(settings, address)).await?;
+            let connection = Connection::open(&connect_settings(settings, address)?).await?;
             peers.push(Peer { address: address.clone(), connection, known: Mutex::default() });
         }
         let peers = Arc::new(peers);
@@ -160,18 +160,11 @@ impl Arrival {
     }
 }
 
-fn connect_settings(settings: &Settings, address: &HostPort) -> ConnectSettings {
-    ConnectSettings {
+fn connect_settings(settings: &Settings, address: &HostPort) -> Result<ConnectSettings, NatsError> {
+    Ok(ConnectSettings {
         name: nats::server_name(settings.node_id),
         servers: vec![format!("nats://{address}")],
-        credentials: credentials(settings),
-    }
-}
-
-/// What nodes show one another.
-pub(crate) fn credentials(settings: &Settings) -> Option<Credentials> {
-    settings.nats.credentials.as_ref().map(|credentials| Credentials {
-        user: credentials.user_name.clone(),
-        password: Secret::new(credentials.user_password.reveal().to_owned()),
+        auth: access::auth(settings)?,
+        tls: access::tls(settings),
     })
 }

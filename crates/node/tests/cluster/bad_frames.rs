@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harmonylite::nats::{ConnectSettings, Connection, StreamIdentity, StreamSettings, ensure_stream};
+use harmonylite::nats::{Auth, ConnectSettings, Connection, StreamIdentity, StreamSettings, ensure_stream};
 use harmonylite_core::codec::{GroupPlace, encode_group};
 use harmonylite_core::model::{Incarnation, LogPosition, NodeId, Origin, Shard};
 use harmonylite_testkit::{Cluster, Context, NatsServer, Result, ensure};
@@ -49,7 +49,12 @@ fn bad_messages() -> Result<Vec<Vec<u8>>> {
 
 /// Makes node 9's stream on that server and fills it.
 async fn publish(server: &NatsServer, messages: Vec<Vec<u8>>) -> Result<()> {
-    let settings = ConnectSettings { name: "test".into(), servers: vec![server.url()], credentials: None };
+    let settings = ConnectSettings {
+        name: "test".into(),
+        servers: vec![server.url()],
+        auth: Auth::Anonymous,
+        tls: None,
+    };
     let connection = Connection::open(&settings).await?;
     connection.ready(DEADLINE).await?;
     let stream = StreamSettings {

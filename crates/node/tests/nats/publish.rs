@@ -1,10 +1,10 @@
 //! Publishing: all of a group in its order, or an error.
 
-use harmonylite::nats::{Connection, observe_stream, publish_group};
+use harmonylite::nats::{Auth, Connection, observe_stream, publish_group};
 use harmonylite_core::model::StreamSequence;
 
 use crate::source::read_all;
-use crate::support::{STREAM, SUBJECT, TestServer, credentials, messages, soon, with_stream};
+use crate::support::{STREAM, SUBJECT, TestServer, credentials, messages, nkey, soon, with_stream};
 
 async fn publish(connection: &Connection, first: usize, count: usize, expected: u64) -> Result<u64, String> {
     let expected = Some(StreamSequence(expected));
@@ -123,9 +123,8 @@ async fn a_missing_stream_is_an_error() {
 
 #[tokio::test]
 async fn peers_cannot_publish() {
-    let right = credentials("harmony", "right");
-    for configured in [Some(right), None] {
-        let test = TestServer::start_with(|settings| settings.peer_credentials.clone_from(&configured)).await;
+    for configured in [credentials("harmony", "right"), nkey(), Auth::Anonymous] {
+        let test = TestServer::start_with(|settings| settings.peer_auth.clone_from(&configured)).await;
         let connection = with_stream(&test).await;
         let peer = test.connect_as_peer(configured).await;
         let error = publish(&peer, 0, 1, 0).await.unwrap_err().to_lowercase();

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use harmonylite::nats::{Connection, NatsError, Server, ServerEvent, ServerSettings, find_server_binary};
+use harmonylite::nats::{
+    Auth, Connection, NatsError, Server, ServerEvent, ServerSettings, find_server_binary,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -234,7 +236,7 @@ async fn a_users_configuration_that_locks_us_out_is_refused() {
         std::fs::write(&extra, text).unwrap();
         let mut settings = settings(dir.path());
         settings.server_config = Some(extra);
-        settings.peer_credentials = Some(credentials("harmony", "right"));
+        settings.peer_auth = credentials("harmony", "right");
         let error = refused(settings).await.to_string();
         assert!(error.contains("nats.server_config") && error.contains(hint), "{error}");
     }
@@ -281,9 +283,9 @@ fn the_pinned_server_is_new_enough() {
 #[tokio::test]
 async fn wrong_credentials_are_reported_as_such_and_soon() {
     let right = credentials("harmony", "right");
-    let test = TestServer::start_with(|settings| settings.peer_credentials = Some(right.clone())).await;
-    test.connect_as_peer(Some(right)).await;
-    for wrong in [Some(credentials("harmony", "wrong")), None] {
+    let test = TestServer::start_with(|settings| settings.peer_auth = right.clone()).await;
+    test.connect_as_peer(right).await;
+    for wrong in [credentials("harmony", "wrong"), Auth::Anonymous] {
         let connection = Connection::open(&test.peer_settings(wrong)).await.unwrap();
         let error = soon("refusal", connection.ready(DEADLINE)).await.unwrap_err();
         assert!(matches!(error, NatsError::WrongCredentials { .. }), "{error}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harmonylite::nats::{
-    Connection, SourceInput, SourceSettings, observe_stream, publish_group, spawn_source,
+    Auth, Connection, SourceInput, SourceSettings, observe_stream, publish_group, spawn_source,
 };
 use harmonylite_core::effect::{Follow, Observe};
 use harmonylite_core::input::{Input, StreamFacts};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{DEADLINE, STREAM, SUBJECT, TestServer, credentials, messages, soon, with_stream};
+use crate::support::{DEADLINE, STREAM, SUBJECT, TestServer, credentials, messages, nkey, soon, with_stream};
 
 /// A source and the core's side of it.
 pub(crate) struct Followed {
@@ -107,9 +107,8 @@ async fn publish(connection: &Connection, first: usize, count: usize) {
 
 #[tokio::test]
 async fn a_peer_reads_from_the_checkpoint_on() {
-    let right = credentials("harmony", "right");
-    for configured in [Some(right), None] {
-        let test = TestServer::start_with(|settings| settings.peer_credentials.clone_from(&configured)).await;
+    for configured in [credentials("harmony", "right"), nkey(), Auth::Anonymous] {
+        let test = TestServer::start_with(|settings| settings.peer_auth.clone_from(&configured)).await;
         let owner = with_stream(&test).await;
         publish(&owner, 0, 10).await;
         let mut source = Followed::new(&test.connect_as_peer(configured).await);
@@ -213,7 +212,7 @@ async fn a_killed_server_is_noticed_and_the_source_comes_back() {
     let test = TestServer::start().await;
     let owner = with_stream(&test).await;
     publish(&owner, 0, 3).await;
-    let mut source = Followed::new(&test.connect_as_peer(None).await);
+    let mut source = Followed::new(&test.connect_as_peer(Auth::Anonymous).await);
     source.follow(1, 0, 10).await;
     source.expect(1, 1, 3).await;
     let killed = Instant::now();
@@ -279,7 +278,7 @@ async fn a_missing_stream_and_a_refused_one_are_told_apart() {
     let owner = test.connect().await;
     let error = Followed::new(&owner).observe().await.unwrap_err();
     assert!(error.contains("no such stream"), "{error}");
-    let peer = test.connect_as_peer(None).await;
+    let peer = test.connect_as_peer(Auth::Anonymous).await;
     let error = Followed::new(&peer).observe().await.unwrap_err().to_lowercase();
     assert!(error.contains("permissions violation"), "{error}");
 }
@@ -287,8 +286,8 @@ async fn a_missing_stream_and_a_refused_one_are_told_apart() {
 #[tokio::test]
 async fn wrong_credentials_are_the_sources_error() {
     let right = credentials("harmony", "right");
-    let test = TestServer::start_with(|settings| settings.peer_credentials = Some(right)).await;
-    let settings = test.peer_settings(Some(credentials("harmony", "wrong")));
+    let test = TestServer::start_with(|settings| settings.peer_auth = right).await;
+    let settings = test.peer_settings(credentials("harmony", "wrong"));
     let connection = Connection::open(&settings).await.unwrap();
     let error = Followed::new(&connection).observe().await.unwrap_err();
     assert!(error.contains("wrong credentials"), "{error}");
@@ -318,7 +317,7 @@ async fn a_consumer_that_is_deleted_is_a_lost_source() {
 async fn what_others_on_the_connection_are_refused_is_no_loss() {
     let test = TestServer::start().await;
     let owner = with_stream(&test).await;
-    let peer = test.connect_as_peer(None).await;
+    let peer = test.connect_as_peer(Auth::Anonymous).await;
     let mut source = Followed::new(&peer);
     source.follow(1, 0, 10).await;
     source.observe().await.unwrap();

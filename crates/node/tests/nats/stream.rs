@@ -1,6 +1,6 @@
 //! Own streams: made once, kept, refused when they are not as they should be.
 
-use harmonylite::nats::{ensure_stream, observe_stream, publish_group};
+use harmonylite::nats::{Auth, ensure_stream, observe_stream, publish_group};
 use harmonylite_core::codec::{EncodedBody, GroupPlace, Message, encode_group};
 use harmonylite_core::limits::MESSAGE_SIZE_MAX;
 use harmonylite_core::model::{LogPosition, NodeId, Origin, Shard, StreamSequence};
@@ -113,7 +113,7 @@ async fn the_mark_of_a_message_is_the_one_it_was_published_with() {
     for group in &groups {
         publish_group(&connection, STREAM, SUBJECT, group.clone(), None).await.unwrap();
     }
-    let peer = test.connect_as_peer(None).await;
+    let peer = test.connect_as_peer(Auth::Anonymous).await;
     for (at, mark) in
         [(0, None), (1, Some(groups[0][0].mark)), (2, Some(groups[1][0].mark)), (3, None), (u64::MAX, None)]
     {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harmonylite::nats::{
-    ConnectSettings, Connection, Credentials, Secret, Server, ServerEvent, ServerSettings, StreamIdentity,
-    StreamSettings, ensure_stream,
+    Auth, ConnectSettings, Connection, Credentials, NKey, Secret, Server, ServerEvent, ServerSettings,
+    StreamIdentity, StreamSettings, ensure_stream,
 };
 use harmonylite_core::codec::Message;
 use harmonylite_core::model::{FrameMark, NodeId, Shard};
@@ -41,15 +41,20 @@ pub(crate) fn settings(data_dir: &Path) -> ServerSettings {
         data_dir: data_dir.to_owned(),
         node_id: node(1),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        peer_credentials: None,
+        peer_auth: Auth::Anonymous,
         server_config: None,
         stream_names: vec![STREAM.to_owned()],
         max_file_store: 1 << 30,
     }
 }
 
-pub(crate) fn credentials(user: &str, password: &str) -> Credentials {
-    Credentials { user: user.to_owned(), password: Secret::new(password.to_owned()) }
+pub(crate) fn credentials(user: &str, password: &str) -> Auth {
+    Auth::Password(Credentials { user: user.to_owned(), password: Secret::new(password.to_owned()) })
+}
+
+/// An NKey that was made for nothing else.
+pub(crate) fn nkey() -> Auth {
+    Auth::NKey(NKey::of_seed("SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY").unwrap())
 }
 
 /// A server and what a test needs around it.
@@ -78,12 +83,12 @@ impl TestServer {
     }
 
     /// A connection as peers have it.
-    pub(crate) async fn connect_as_peer(&self, credentials: Option<Credentials>) -> Connection {
-        connect(&self.peer_settings(credentials)).await
+    pub(crate) async fn connect_as_peer(&self, auth: Auth) -> Connection {
+        connect(&self.peer_settings(auth)).await
     }
 
-    pub(crate) fn peer_settings(&self, credentials: Option<Credentials>) -> ConnectSettings {
-        ConnectSettings { name: "peer".to_owned(), servers: vec![self.server.client_url()], credentials }
+    pub(crate) fn peer_settings(&self, auth: Auth) -> ConnectSettings {
+        ConnectSettings { name: "peer".to_owned(), servers: vec![self.server.client_url()], auth, tls: None }
     }
 
     /// A bare client with all rights (`true`) or as a peer without credentials: for what the product never does.
