@@ -22,8 +22,8 @@ enum Task {
     Dependencies,
     /// Measure three nodes end to end: rows per second, latency, idle cost, memory.
     Figures(figures::Options),
-    /// Run the example applications on three nodes and compare every table.
-    Examples,
+    /// Run the example applications on three nodes each and compare every table.
+    Examples(examples::Options),
     /// Run the tours of the documentation: on this machine, and on hosts that are network namespaces.
     Tour,
     /// What `tour` runs in a sandbox of its own.
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&workspace()),
         Task::Dependencies => dependencies::run(&workspace()),
         Task::Figures(options) => figures::run(&workspace(), &options),
-        Task::Examples => examples::run(&workspace()),
+        Task::Examples(options) => examples::run(&workspace(), &options),
         Task::Tour => tour::run(&workspace()),
         Task::TourInside { binary } => tour::run_on_hosts(&workspace(), &binary),
     };

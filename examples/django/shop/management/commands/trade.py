@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
+from itertools import chain
 
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management.base import BaseCommand
@@ -15,6 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from shop.management.turns import typed_turns
 from shop.models import Coupon, Customer, Order, OrderLine, OrderTag, Product, Tag
 
 # Few, so that instances meet.
@@ -30,17 +32,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("--node", type=int, required=True, help="which instance this is")
-        parser.add_argument("--rounds", type=int, required=True, help="how many things to do")
         parser.add_argument("--seed", type=int, required=True, help="what to do follows from it and the node")
-        parser.add_argument("--wait", action="store_true", help="say `ready`, and begin when a line is typed")
+        parser.add_argument("--rounds", type=int, help="how many things to do; else `ready`, a line, and until the end of input")
 
     def handle(self, *args, **options):
-        if options["wait"]:
-            self.stdout.write("ready")
-            self.stdout.flush()
-            input()
         shop = Shop(options["node"], random.Random(f"{options['seed']} {options['node']}"))
-        self.stdout.write(json.dumps(shop.trade(options["rounds"])))
+        rounds = options["rounds"]
+        turns = typed_turns(self.stdout) if rounds is None else range(rounds)
+        self.stdout.write(json.dumps(shop.trade(turns)))
 
 
 class Shop:
@@ -49,11 +48,11 @@ class Shop:
         self.rng = rng
         self.done = Counter()
 
-    def trade(self, rounds):
+    def trade(self, turns):
         business = [self.sell, self.sell, self.pay, self.reprice, self.describe, self.issue, self.forget, self.visit]
         business.append(self.hesitate)
         # Everything once, then anything.
-        for act in business + [self.rng.choice(business) for _ in range(rounds)]:
+        for _, act in zip(turns, chain(business, iter(lambda: self.rng.choice(business), None))):
             act()
             self.done[act.__name__] += 1
         return {
