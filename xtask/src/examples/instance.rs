@@ -3,10 +3,12 @@
 //! A program that shall write at the same time as others says `ready`, begins when a line is typed, and goes on until its
 //! input ends. Then it prints what it has to report as one JSON value.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use harmonylite_testkit::Node;
 use serde_json::Value;
 
 /// A program that runs; killed when dropped.
@@ -17,8 +19,13 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Starts `command`; `name` is for errors.
-    pub(super) fn start(name: String, mut command: Command) -> Result<Instance> {
+    /// Starts `command`, which has to do with the database of `node`.
+    pub(super) fn start(node: &Node, command: Command) -> Result<Instance> {
+        let arguments = command.get_args().map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        Instance::start_as(format!("{arguments} on node {}", node.id()), command)
+    }
+
+    fn start_as(name: String, mut command: Command) -> Result<Instance> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("starting {name}"))?;
         let output = BufReader::new(process.stdout.take().context("no standard output")?);
@@ -26,10 +33,13 @@ impl Instance {
     }
 
     /// Runs a program that waits for nobody to its end, and gives the JSON that it printed.
-    pub(super) fn run(name: String, command: Command) -> Result<Value> {
-        let mut instance = Instance::start(name, command)?;
-        instance.end_input();
-        instance.finish()
+    pub(super) fn run(node: &Node, command: Command) -> Result<Value> {
+        Instance::start(node, command)?.run_to_its_end()
+    }
+
+    fn run_to_its_end(mut self) -> Result<Value> {
+        self.end_input();
+        self.finish()
     }
 
     /// Waits until it could begin.
@@ -105,7 +115,7 @@ mod tests {
     fn it_begins_at_a_line_and_reports_when_its_input_ends() -> Result<()> {
         let script =
             "echo ready; read line; test \"$line\" = go || exit 1; cat > /dev/null; echo '{\"done\": 7}'";
-        let mut instance = Instance::start("it".into(), shell(script))?;
+        let mut instance = Instance::start_as("it".into(), shell(script))?;
         instance.wait_ready()?;
         instance.begin()?;
         instance.ensure_running()?;
@@ -116,9 +126,12 @@ mod tests {
 
     #[test]
     fn one_that_fails_says_why() -> Result<()> {
-        let error = Instance::run("it".into(), shell("echo it hurts >&2; exit 3")).unwrap_err().to_string();
+        let error = Instance::start_as("it".into(), shell("echo it hurts >&2; exit 3"))?
+            .run_to_its_end()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("exit status: 3") && error.contains("it hurts"), "{error}");
-        let mut instance = Instance::start("it".into(), shell("echo it hurts >&2; exit 3"))?;
+        let mut instance = Instance::start_as("it".into(), shell("echo it hurts >&2; exit 3"))?;
         let error = instance.wait_ready().unwrap_err().to_string();
         assert!(error.contains("did not get ready") && error.contains("it hurts"), "{error}");
         harmonylite_testkit::wait("its end", std::time::Duration::from_secs(10), || {

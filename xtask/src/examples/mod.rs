@@ -3,6 +3,7 @@
 mod django;
 mod instance;
 mod python_packages;
+mod rusqlite;
 mod stage;
 
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::product;
 type Run = fn(&Path, &Path) -> Result<()>;
 
 /// All of them, as their folders are called.
-const EXAMPLES: &[(&str, Run)] = &[("django", django::run)];
+const EXAMPLES: &[(&str, Run)] = &[("django", django::run), ("rusqlite", rusqlite::run)];
 
 /// Which examples to run.
 #[derive(Args)]

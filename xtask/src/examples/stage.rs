@@ -155,6 +155,30 @@ impl Stage {
         })?
     }
 
+    /// Demands that `check`, which the application runs on the database of every node, finds no fault and says of each
+    /// writing instance what that reported itself: nobody else writes what is its own.
+    pub(super) fn nothing_is_lost(
+        &self,
+        reports: &[(u64, Value)],
+        check: &dyn Fn(&Node, u64) -> Result<Value>,
+    ) -> Result<()> {
+        for (id, report) in reports {
+            ensure!(
+                report.as_object().is_some_and(|report| !report.is_empty()),
+                "node {id} reported {report}"
+            );
+            for node in &self.cluster.nodes {
+                let found = check(node, *id)?;
+                ensure!(
+                    found == *report,
+                    "node {} has of node {id}: {found}, not what that reported: {report}",
+                    node.id()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until everything is sent and applied; then all tables must be equal.
     pub(super) fn settle(&self) -> Result<Contents> {
         self.cluster.wait_published(DEADLINE)?;

@@ -42,12 +42,12 @@ impl Project {
 
     /// Runs a management command to its end, and gives the JSON that it printed (null when it printed nothing).
     pub(super) fn run(&self, node: &Node, release: Release, arguments: &[&str]) -> Result<Value> {
-        Instance::run(name(node, arguments), self.command(node, release, arguments))
+        Instance::run(node, self.command(node, release, arguments))
     }
 
     /// Starts a management command on the database of `node`.
     pub(super) fn start(&self, node: &Node, release: Release, arguments: &[&str]) -> Result<Instance> {
-        Instance::start(name(node, arguments), self.command(node, release, arguments))
+        Instance::start(node, self.command(node, release, arguments))
     }
 
     fn command(&self, node: &Node, release: Release, arguments: &[&str]) -> Command {
@@ -61,8 +61,4 @@ impl Project {
         command.env("SHOP_DATABASE", node.db()).env("SHOP_RELEASE", release);
         command
     }
-}
-
-fn name(node: &Node, arguments: &[&str]) -> String {
-    format!("manage.py {} on node {}", arguments.join(" "), node.id())
 }
