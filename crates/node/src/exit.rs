@@ -198,12 +198,14 @@ impl From<NatsError> for ExitError {
             NatsError::BinaryMissing { .. }
             | NatsError::BinaryTooOld { .. }
             | NatsError::BinaryUnusable { .. }
+            | NatsError::ServerTooOld { .. }
             | NatsError::ServerEnded { .. } => ExitCode::Server,
             NatsError::ListenerOpen { .. }
             | NatsError::Invalid { .. }
             | NatsError::WrongCredentials { .. }
             | NatsError::Untrusted { .. }
-            | NatsError::StreamMismatch { .. } => ExitCode::Configuration,
+            | NatsError::StreamMismatch { .. }
+            | NatsError::StreamRefused { .. } => ExitCode::Configuration,
             NatsError::PortTaken { .. } | NatsError::StoreLocked { .. } | NatsError::StaleServer { .. } => {
                 ExitCode::Address
             }

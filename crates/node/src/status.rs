@@ -30,11 +30,11 @@ pub struct NodeStatus {
     pub uptime_s: u64,
     /// The database file.
     pub database: String,
-    /// Where its server listens.
-    pub listen: String,
+    /// Where its own server listens; `null` when it runs none.
+    pub listen: Option<String>,
     /// Where peers reach it.
     pub advertise: Option<String>,
-    /// Its own server.
+    /// The server of its streams.
     pub nats: NatsStatus,
     /// The nodes that it was told of.
     pub peers: Vec<PeerStatus>,
@@ -43,16 +43,16 @@ pub struct NodeStatus {
     pub replication: ReplicationStatus,
 }
 
-/// The node's own nats-server.
+/// The nats-server of the node's streams: its own, or the one that all nodes share.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct NatsStatus {
-    /// Where clients on this machine reach it, without credentials.
+    /// Where it is reached, without credentials; several addresses are separated by commas.
     pub url: String,
     /// Its version, when it is known.
     pub server_version: Option<String>,
     /// Are we connected to it?
     pub connected: bool,
-    /// Its process, while it runs.
+    /// Its process, while it runs, when it is the node's own.
     pub pid: Option<u32>,
 }
 
@@ -121,7 +121,7 @@ pub struct PublisherStatus {
 /// A source.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// `<node id>/<stream>`.
+    /// `<node id>/<stream>`; in shared mode the stream's name.
     pub id: String,
     /// One word: `off`, `connecting`, `following`, `lost`, `stopped`.
     pub state: String,

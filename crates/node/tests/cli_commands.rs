@@ -81,7 +81,7 @@ fn a_configuration_that_cannot_be_used_ends_with_its_own_code_for_every_command(
 fn check_config_lists_all_errors_on_stdout() {
     let folder = tempfile::tempdir().unwrap();
     let file =
-        write(&folder, "node.toml", "nod_id = 1\npublish = 'yes'\n[nats]\nurls = ['nats://u:hunter2@a:1']\n");
+        write(&folder, "node.toml", "nod_id = 1\npublish = 'yes'\n[nats]\nurls = ['http://u:hunter2@a:1']\n");
     let mut command = harmonylite();
     command.args(["check-config", "--config", text(&file)]).env("HARMONYLITE_NODE_ID", "1");
     let output = command.output().unwrap();
@@ -94,8 +94,8 @@ fn check_config_lists_all_errors_on_stdout() {
          \x20 hint: did you mean `node_id`?\n\
          {name}:2: error: `publish`: expected true or false, found a string\n\
          \x20 hint: for example: publish = true\n\
-         {name}:4: error: `nats.urls`: an existing NATS cluster (shared mode) cannot be used by this version\n\
-         \x20 hint: leave `nats.urls` out: the node runs its own nats-server; name the other nodes in cluster.peers\n\
+         {name}:4: error: `nats.urls`: entry 1: only nats://, tls:// and dns:// addresses are understood\n\
+         \x20 hint: write for example nats://n1.example.net:4222\n\
          4 errors\n"
     );
     assert_eq!((output.status.code(), stdout), (Some(3), expected));

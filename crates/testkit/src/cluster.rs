@@ -30,6 +30,18 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Nodes 1 .. n that do not run yet and share the streams of the NATS servers at `urls`.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn sharing(binary: impl AsRef<Path>, size: usize, schema: &str, urls: &[String]) -> Result<Cluster> {
+        let mut cluster = Cluster::new(binary, size, schema)?;
+        for node in &mut cluster.nodes {
+            node.set_urls(urls.iter().map(String::as_str));
+        }
+        Ok(cluster)
+    }
+
     /// As [`Cluster::new`], started, and all of them answering.
     ///
     /// # Errors
@@ -70,14 +82,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until every node follows a source of every other.
+    /// Waits until every node follows a source of every other, or the stream that they share.
     ///
     /// # Errors
     /// When one does not within `deadline`: with its last status and its log.
     pub fn wait_following(&self, deadline: Duration) -> Result<()> {
         let others = self.nodes.len() - 1;
         for node in &self.nodes {
-            node.wait_status("sources that are followed", deadline, |status| followed(status) >= others)?;
+            let wanted = |status: &Value| if status["mode"] == "shared" { 1 } else { others };
+            node.wait_status("sources that are followed", deadline, |status| {
+                followed(status) >= wanted(status)
+            })?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod cluster;
 mod contents;
 mod image;
+mod nats_cluster;
 mod nats_server;
 mod node;
 mod ports;
@@ -21,6 +22,7 @@ pub use anyhow::{self, Context, Result, bail, ensure};
 pub use cluster::Cluster;
 pub use contents::{Contents, difference};
 pub use image::Image;
+pub use nats_cluster::NatsCluster;
 pub use nats_server::NatsServer;
 pub use node::Node;
 pub use ports::Port;

@@ -1,7 +1,7 @@
 //! A real nats-server per test: own port, own folder, restartable on both, gone on drop.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,6 +117,25 @@ impl NatsServer {
         greeting(&self.port)
     }
 
+    /// Asks something by the text protocol, as a client without credentials, and gives the answer.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with anything but JSON.
+    pub fn request(&self, subject: &str, body: &str) -> Result<serde_json::Value> {
+        let mut stream = TcpStream::connect(self.port.address())?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let length = body.len();
+        write!(stream, "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\n")?;
+        write!(stream, "PUB {subject} answer {length}\r\n{body}\r\n")?;
+        let mut lines = BufReader::new(stream).lines();
+        loop {
+            let line = lines.next().context("the server hung up")??;
+            if line.starts_with("MSG answer") {
+                return Ok(serde_json::from_str(&lines.next().context("no payload")??)?);
+            }
+        }
+    }
+
     /// Ends it as a crash does (SIGKILL). Nothing happens when it does not run.
     ///
     /// # Errors
@@ -162,25 +181,7 @@ fn greeting(port: &Port) -> Result<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    /// Asks JetStream something by the text protocol and gives the answer.
-    fn request(server: &NatsServer, subject: &str, body: &str) -> Result<serde_json::Value> {
-        let mut stream = TcpStream::connect(server.port.address())?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let length = body.len();
-        write!(stream, "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\n")?;
-        write!(stream, "PUB {subject} answer {length}\r\n{body}\r\n")?;
-        let mut lines = BufReader::new(stream).lines();
-        loop {
-            let line = lines.next().context("the server hung up")??;
-            if line.starts_with("MSG answer") {
-                return Ok(serde_json::from_str(&lines.next().context("no payload")??)?);
-            }
-        }
-    }
 
     #[test]
     fn a_server_has_jetstream_and_is_gone_after_the_drop() -> Result<()> {
@@ -208,8 +209,8 @@ mod tests {
     fn acknowledged_messages_survive_a_kill_and_the_port_stays() -> Result<()> {
         let mut server = NatsServer::start()?;
         let stream = r#"{"name":"s","subjects":["s.>"],"storage":"file"}"#;
-        assert!(request(&server, "$JS.API.STREAM.CREATE.s", stream)?["error"].is_null());
-        assert_eq!(request(&server, "s.a", "hello")?["seq"], 1);
+        assert!(server.request("$JS.API.STREAM.CREATE.s", stream)?["error"].is_null());
+        assert_eq!(server.request("s.a", "hello")?["seq"], 1);
         let url = server.url();
 
         server.kill9()?;
@@ -217,7 +218,7 @@ mod tests {
         server.restart()?;
 
         assert_eq!(server.url(), url);
-        let state = request(&server, "$JS.API.STREAM.INFO.s", "")?["state"].clone();
+        let state = server.request("$JS.API.STREAM.INFO.s", "")?["state"].clone();
         assert_eq!(state["messages"], 1);
         server.stop()
     }

@@ -109,6 +109,15 @@ impl Node {
         self.set("cluster.peers", format!("[{}]", urls.join(", ")));
     }
 
+    /// Names the servers of an existing NATS cluster in place of peers and of a server of its own, from the next start
+    /// on.
+    pub fn set_urls<'a>(&mut self, urls: impl IntoIterator<Item = &'a str>) {
+        let urls: Vec<String> = urls.into_iter().map(literal).collect();
+        self.unset("cluster.listen");
+        self.unset("cluster.peers");
+        self.set("nats.urls", format!("[{}]", urls.join(", ")));
+    }
+
     /// The application's side: a connection that waits for locks.
     ///
     /// # Errors

@@ -57,12 +57,19 @@ pub(super) fn summary(settings: &Settings) -> String {
         ("database", settings.db_path.display().to_string()),
         ("node id", format!("{}{derived}", settings.node_id)),
         ("cluster", cluster.name.clone()),
-        ("mode", "mesh".to_owned()),
-        ("listens on", listens_on(&cluster.listen)),
-        ("reached at", reached),
-        ("peers", if peers.is_empty() { "none".to_owned() } else { peers.join(", ") }),
+        ("mode", settings.nats.mode.to_string()),
     ];
-    super::table::pairs(&rows)
+    let server = if settings.nats.urls.is_empty() {
+        vec![
+            ("listens on", listens_on(&cluster.listen)),
+            ("reached at", reached),
+            ("peers", if peers.is_empty() { "none".to_owned() } else { peers.join(", ") }),
+        ]
+    } else {
+        let urls: Vec<String> = settings.nats.urls.iter().map(ToString::to_string).collect();
+        vec![("nats", urls.join(", "))]
+    };
+    super::table::pairs(&[rows.as_slice(), server.as_slice()].concat())
 }
 
 fn listens_on(listen: &Listen) -> String {

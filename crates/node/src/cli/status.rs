@@ -93,7 +93,7 @@ fn head(status: &NodeStatus) -> Vec<(&'static str, String)> {
             format!("{}, harmonylite {}, running for {} s", status.pid, status.version, status.uptime_s),
         ),
         ("mode", status.mode.clone()),
-        ("listens on", status.listen.clone()),
+        ("listens on", status.listen.clone().unwrap_or_else(|| "nothing: it runs no server".to_owned())),
         ("reached at", status.advertise.clone().unwrap_or_else(|| "not from other nodes".into())),
         ("nats-server", format!("{version} at {}, {connected}", server.url)),
         ("publishing", format!("{}{waiting}, {} rows pending", publisher.state, publisher.pending_rows)),
@@ -174,7 +174,7 @@ mod tests {
             pid: 42,
             uptime_s: 7,
             database: "/data/app.db".into(),
-            listen: "127.0.0.1:4221".into(),
+            listen: Some("127.0.0.1:4221".into()),
             nats: NatsStatus {
                 url: "nats://127.0.0.1:4221".into(),
                 connected: true,

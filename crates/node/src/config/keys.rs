@@ -62,8 +62,6 @@ pub enum Support {
     Full,
     /// Checks its type and warns that it is not acted on.
     Ignored,
-    /// Refuses it: to go on without it would be less safe, or something else, than what was asked for.
-    Refused,
 }
 
 use Kind::{Bool, Choice, Duration, Integer, List, Secret, Size, Text};
@@ -78,10 +76,6 @@ const fn key(path: &'static str, kind: Kind, preset: Preset, doc: &'static str) 
 
 const fn ignored(path: &'static str, kind: Kind, preset: Preset, doc: &'static str) -> Key {
     Key { path, kind, preset, doc, support: Support::Ignored }
-}
-
-const fn refused(path: &'static str, kind: Kind, preset: Preset, doc: &'static str) -> Key {
-    Key { path, kind, preset, doc, support: Support::Refused }
 }
 
 const fn within(min: i64, max: i64) -> Kind {
@@ -129,7 +123,7 @@ pub const KEYS: &[Key] = &[
     key("replication_log.max_bytes", Size, Default("\"4GiB\""),
         "What a stream keeps (bytes, or \"64MiB\", \"4GiB\"); 0 is unlimited. Beware as for max_entries."),
     key("replication_log.replicas", within(1, 5), Default("1"),
-        "Copies of each stream in a NATS cluster. The embedded server stands alone and keeps one."),
+        "Copies of each stream in the NATS cluster of nats.urls. The embedded server stands alone and keeps one."),
 
     key("cluster.name", Text, Default("\"e-harmonylite\""),
         "The cluster's name, the same on all nodes. Changes of another cluster are rejected."),
@@ -145,12 +139,13 @@ pub const KEYS: &[Key] = &[
     ignored("cluster.leaf_servers", List, Default("[]"), "Servers to connect to as a leaf node."),
 
     key("nats.mode", Choice(&["auto", "mesh", "shared"]), Default("\"auto\""),
-        "mesh: every node runs its own NATS server and reads those of its peers. shared: all nodes use one NATS \
-         cluster; not available in this version. auto: shared when nats.urls is set, else mesh."),
-    refused("nats.urls", List, Default("[]"),
-        "An existing NATS cluster to use. Not available in this version; the other nodes are named in cluster.peers."),
+        "mesh: every node runs its own NATS server and reads those of its peers. shared: all nodes share the streams of one \
+         NATS cluster, or, without nats.urls, of this node's server. auto: shared when nats.urls is set, else mesh."),
+    key("nats.urls", List, Default("[]"),
+        "The servers of an existing NATS cluster: nats://, tls:// or dns://, user:password@ if need be. All addresses of a \
+         name are tried, and it is looked up again at every connect. The node then runs no server of its own."),
     key("nats.user_name", Text, Example("\"cluster\""),
-        "What nodes show one another, the same on every node; with nats.user_password."),
+        "What nodes show one another, the same on every node, or what they show an existing cluster; with nats.user_password."),
     key("nats.user_password", Secret, Example("\"...\""),
         "The password to nats.user_name. Better given as HARMONYLITE_NATS_USER_PASSWORD than in a file that others read."),
     key("nats.subject_prefix", Text, Default("\"harmonylite-change-log\""), "Subjects are <subject_prefix>-<shard>."),
@@ -162,13 +157,17 @@ pub const KEYS: &[Key] = &[
     key("nats.server_config", Text, Example("\"/etc/harmonylite/nats.conf\""),
         "A file with settings of nats-server that is included in its configuration, and wins."),
     key("nats.connect_retries", within(0, 10_000), Default("5"),
-        "How often connecting to this node's own server is tried again at start before it is an error."),
+        "How often reaching nats.urls is tried again at start. Then the node runs without: changes wait in the database \
+         until the cluster is there."),
     key("nats.reconnect_wait_seconds", within(1, 3600), Default("2"), "Seconds between two tries to connect."),
     key("nats.seed_file", Text, Example("\"/etc/harmonylite/user.nk\""),
-        "A file with the seed of an NKey (SU...), in place of nats.user_name and nats.user_password; the same on every node."),
-    refused("nats.ca_file", Text, Example("\"/etc/harmonylite/ca.pem\""), "TLS: the authority that peers are checked against."),
-    refused("nats.cert_file", Text, Example("\"/etc/harmonylite/node.pem\""), "TLS: this node's certificate."),
-    refused("nats.key_file", Text, Example("\"/etc/harmonylite/node.key\""), "TLS: the key to the certificate."),
+        "A file with the seed of an NKey (SU...), in place of nats.user_name and nats.user_password; between nodes that run \
+         their own servers the same on every node."),
+    key("nats.ca_file", Text, Example("\"/etc/harmonylite/ca.pem\""),
+        "TLS with nats.urls: the authorities that the servers are checked against; when it is not set, those of the system."),
+    key("nats.cert_file", Text, Example("\"/etc/harmonylite/node.pem\""),
+        "TLS with nats.urls: this node's certificate, for servers that ask for one; with nats.key_file."),
+    key("nats.key_file", Text, Example("\"/etc/harmonylite/node.key\""), "TLS: the key to the certificate."),
 
     key("logging.verbose", Bool, Default("false"), "Log what helps to debug, too."),
     key("logging.format", Choice(&["console", "json"]), Default("\"console\""), "console: for people. json: one object per line."),

@@ -47,7 +47,6 @@ const fn note(support: Support) -> &'static str {
     match support {
         Support::Full => "",
         Support::Ignored => " Not acted on by this version.",
-        Support::Refused => " Refused by this version.",
     }
 }
 

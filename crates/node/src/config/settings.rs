@@ -70,6 +70,15 @@ pub enum Mode {
     Shared,
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mesh => "mesh",
+            Self::Shared => "shared",
+        })
+    }
+}
+
 /// `[nats]`: the server that carries the streams.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Nats {
@@ -92,7 +101,7 @@ pub struct Nats {
     pub seed: Option<Secret>,
     /// The files of TLS.
     pub tls: Option<TlsFiles>,
-    /// How often connecting is tried at start before it is an error.
+    /// How often reaching an existing cluster is tried again at start before the node goes on without it.
     pub connect_retries: u32,
     /// Between two tries to connect.
     pub reconnect_wait: Duration,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::keys::{KEYS, Kind, Support};
+use super::keys::{KEYS, Kind};
 use super::*;
 
 mod access;
@@ -122,7 +122,7 @@ shards = 0
 compres = true
 max_bytes = \"lots\"
 [nats]
-urls = [\"nats://a:1\"]
+urls = [\"http://a:1\"]
 user_name = \"cluster\"
 ca_file = \"/nowhere/ca.pem\"
 [clusters]
@@ -145,14 +145,14 @@ node.toml:5: error: unknown key `replication_log.compres`
   hint: did you mean `replication_log.compress`?
 node.toml:6: error: `replication_log.max_bytes`: expected a number of bytes, or a number with a unit (KB, MB, GB, KiB, MiB, GiB), such as \"64MiB\"
   hint: for example: max_bytes = \"4GiB\"
-node.toml:8: error: `nats.urls`: an existing NATS cluster (shared mode) cannot be used by this version
-  hint: leave `nats.urls` out: the node runs its own nats-server; name the other nodes in cluster.peers
+node.toml:8: error: `nats.urls`: entry 1: only nats://, tls:// and dns:// addresses are understood
+  hint: write for example nats://n1.example.net:4222
 node.toml:9: error: `nats.user_name`: `nats.user_password` is missing
   hint: set both, the same on every node
-node.toml:10: error: `nats.ca_file`: TLS is not available in this version
-  hint: without it nodes talk in clear text: use a network that you trust, for example a VPN
 node.toml:10: error: `nats.ca_file`: no such file: /nowhere/ca.pem
   hint: correct the path, or remove the key
+node.toml:10: error: `nats.ca_file`: TLS needs an existing NATS cluster (`nats.urls`) in this version
+  hint: without it nodes talk in clear text: use a network that you trust, for example a VPN
 node.toml:11: error: unknown section `clusters`
   hint: did you mean [cluster]?
 node.toml:14: error: `cluster.name`: holds spaces or control characters
@@ -240,25 +240,6 @@ fn keys_below_the_wrong_header_are_sent_to_the_right_one() {
 fn dotted_keys_and_inline_tables_are_the_same_as_sections() {
     assert_eq!(settings("nats.connect_retries = 7").nats.connect_retries, 7);
     assert_eq!(settings("nats = { connect_retries = 7 }").nats.connect_retries, 7);
-}
-
-#[test]
-fn shared_mode_is_refused_with_a_way_on() {
-    assert_said(
-        "[nats]\nmode = 'shared'",
-        &["node.toml:4: error: `nats.mode`", "shared mode", "cluster.peers"],
-    );
-    assert_said("[nats]\nurls = ['a']\nmode = 'mesh'", &["node.toml:4: error: `nats.urls`", "in mesh mode"]);
-    assert!(settings("[nats]\nurls = []\nmode = 'auto'").cluster.peers.is_empty());
-    assert_said("[nats]\nmode = 'star'", &["must be one of auto, mesh, shared"]);
-}
-
-#[test]
-fn what_would_make_it_less_safe_is_refused_and_not_ignored() {
-    for key in ["ca_file", "cert_file", "key_file"] {
-        assert_said(&format!("[nats]\n{key} = 'x'"), &["error", "not available in this version"]);
-    }
-    assert_said("cluster.peers = ['tls://db2:1']", &["error", "TLS is not available"]);
 }
 
 #[test]
@@ -387,7 +368,7 @@ fn options_win_over_variables_and_variables_over_the_file() {
 
 #[test]
 fn every_key_can_be_set_by_its_variable() {
-    for key in KEYS.iter().filter(|key| key.support != Support::Refused) {
+    for key in KEYS.iter() {
         let value = key.preset.text().replace(['"', '[', ']'], "");
         let variable = key.variable();
         let environment = Environment::new(&[(&variable, &value)], None);
@@ -459,7 +440,7 @@ fn secrets_are_never_shown() {
         format!("nats.user_name = 'u'\nnats.user_password = \"{SECRET}\\u0001\""),
         format!("cluster.peers = ['nats://u:{SECRET}@h:1']"),
         format!("cluster.listen = 'u:{SECRET}@h:1'"),
-        format!("nats.urls = ['nats://u:{SECRET}@h:1']"),
+        format!("nats.urls = ['nats://u:{SECRET}@h:0']"),
         format!("snapshot.webdav.url = 'https://h/?secret={SECRET}'"),
         format!("snapshot.sftp.url = 'sftp://u:{SECRET}@h'"),
         format!("snapshot.s3.secret = '{SECRET}'"),

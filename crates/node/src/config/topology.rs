@@ -3,11 +3,11 @@
 use super::address::{HostPort, Listen};
 use super::problem::Problem;
 use super::raw::Raw;
-use super::settings::Cluster;
+use super::settings::{Cluster, Mode, Nats};
 use super::value::Value;
 
 /// Judges `[cluster]` and `nats.bind_address`.
-pub(super) fn cluster(raw: &mut Raw, has_credentials: bool) -> Cluster {
+pub(super) fn cluster(raw: &mut Raw, nats: &Nats) -> Cluster {
     let mut cluster = Cluster::default();
     super::validate::cluster_name(raw, &mut cluster.name);
     let (listen_key, listen) = listen(raw);
@@ -17,10 +17,59 @@ pub(super) fn cluster(raw: &mut Raw, has_credentials: bool) -> Cluster {
     cluster.advertise = advertise(raw, listen_key, known.then_some(&cluster.listen));
     let (listen, advertise) = (cluster.listen.clone(), cluster.advertise.clone());
     cluster.peers.retain(|peer| Some(peer) != advertise.as_ref() && !leads_to(peer, &listen));
-    if known {
-        check_reach(raw, listen_key, &cluster, has_credentials);
+    if !nats.urls.is_empty() {
+        check_elsewhere(raw, nats);
+    } else if known {
+        check_own_server(raw, listen_key, &cluster, nats);
     }
     cluster
+}
+
+/// The streams are on servers that are not ours: what is about a server of ours means nothing.
+fn check_elsewhere(raw: &mut Raw, nats: &Nats) {
+    if nats.mode == Mode::Mesh {
+        let hint = "remove `nats.urls` and name the other nodes in cluster.peers; or remove `nats.mode`";
+        raw.error("nats.urls", "in mesh mode every node runs its own server", hint);
+        return;
+    }
+    for key in ["cluster.listen", "cluster.advertise", "nats.server_config"] {
+        raw.warn(key, "with nats.urls the node runs no server of its own", "remove it");
+    }
+    raw.warn("cluster.peers", NO_PEERS, "remove it");
+}
+
+const NO_PEERS: &str =
+    "in shared mode nodes meet on the streams that they share, and need not know one another";
+
+fn check_own_server(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, nats: &Nats) {
+    if raw.is_set("replication_log.replicas") && raw.integer("replication_log.replicas") != Some(1) {
+        let message = "the embedded server stands alone: it keeps one copy";
+        raw.warn("replication_log.replicas", message, "every node has the rows of all others anyway");
+    }
+    for key in ["nats.ca_file", "nats.cert_file", "nats.key_file"] {
+        let hint = "without it nodes talk in clear text: use a network that you trust, for example a VPN";
+        raw.error(key, "TLS needs an existing NATS cluster (`nats.urls`) in this version", hint);
+    }
+    if nats.mode == Mode::Mesh {
+        check_reach(raw, listen_key, cluster, nats);
+    } else {
+        check_hub(raw, listen_key, cluster, nats);
+    }
+}
+
+/// The others name this node's server in their `nats.urls`.
+fn check_hub(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, nats: &Nats) {
+    raw.warn("cluster.peers", NO_PEERS, "the other nodes name this one in their `nats.urls`");
+    if cluster.listen.port.is_none() {
+        let hint =
+            "set cluster.listen, for example 127.0.0.1:4221; or name an existing cluster in `nats.urls`";
+        raw.error(
+            "nats.mode",
+            "the other nodes cannot reach this node's server: its port is not fixed",
+            hint,
+        );
+    }
+    check_credentials(raw, listen_key, cluster, nats);
 }
 
 /// Which key says where to listen, and what it says; `None` when that is wrong.
@@ -109,13 +158,8 @@ fn peers(raw: &mut Raw) -> Vec<HostPort> {
 }
 
 /// Can the others reach us, and can nobody else?
-fn check_reach(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, has_credentials: bool) {
-    let asked_for_credentials =
-        ["nats.user_name", "nats.user_password", "nats.seed_file"].iter().any(|key| raw.is_set(key));
-    if !cluster.listen.is_loopback() && !has_credentials && !asked_for_credentials {
-        let hint = "set nats.user_name and nats.user_password, or nats.seed_file, the same on every node; or listen on 127.0.0.1";
-        raw.error(listen_key, "a server that other machines reach needs credentials", hint);
-    }
+fn check_reach(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, nats: &Nats) {
+    check_credentials(raw, listen_key, cluster, nats);
     if cluster.peers.is_empty() {
         return;
     }
@@ -129,5 +173,15 @@ fn check_reach(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, has_c
     } else if cluster.listen.is_loopback() && !cluster.peers.iter().all(HostPort::is_loopback) {
         let message = "listens on this machine only, but there are peers on other machines";
         raw.warn(listen_key, message, "they cannot read from this node unless something forwards to it");
+    }
+}
+
+fn check_credentials(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, nats: &Nats) {
+    let has_credentials = nats.credentials.is_some() || nats.seed.is_some();
+    let asked_for_credentials =
+        ["nats.user_name", "nats.user_password", "nats.seed_file"].iter().any(|key| raw.is_set(key));
+    if !cluster.listen.is_loopback() && !has_credentials && !asked_for_credentials {
+        let hint = "set nats.user_name and nats.user_password, or nats.seed_file, the same on every node; or listen on 127.0.0.1";
+        raw.error(listen_key, "a server that other machines reach needs credentials", hint);
     }
 }

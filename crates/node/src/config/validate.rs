@@ -9,7 +9,6 @@ use harmonylite_core::limits::CLUSTER_NAME_MAX;
 use harmonylite_core::model::NodeId;
 
 use super::environment::{Environment, derive_node_id};
-use super::keys::{KEYS, Support};
 use super::problem::{Place, Problem};
 use super::raw::Raw;
 use super::settings::{Conflict, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
@@ -25,12 +24,11 @@ const PREFIX_LENGTH_MAX: usize = 128;
 /// Judges `raw`. `None` when a setting without which nothing can be built is missing; problems are added to `raw`.
 pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) -> Option<Settings> {
     raw.warn_about_ignored();
-    refuse_unavailable(raw);
     let db_path = db_path(raw, whole);
     let node_id = node_id(raw, whole, environment);
     let replication_log = replication_log(raw);
     let nats = nats(raw);
-    let cluster = super::topology::cluster(raw, nats.credentials.is_some() || nats.seed.is_some());
+    let cluster = super::topology::cluster(raw, &nats);
     let mut settings = Settings::new(db_path?, node_id?.0);
     settings.node_id_derived = node_id?.1;
     raw.read_bool("publish", &mut settings.publish);
@@ -72,30 +70,6 @@ fn node_id(raw: &mut Raw, whole: &Place, environment: &Environment) -> Option<(N
     }
     derived.map(|id| (id, true))
 }
-
-fn refuse_unavailable(raw: &mut Raw) {
-    for key in KEYS.iter().filter(|key| key.support == Support::Refused && key.path != "nats.urls") {
-        let hint = "without it nodes talk in clear text: use a network that you trust, for example a VPN";
-        raw.error(key.path, "TLS is not available in this version", hint);
-    }
-    if raw.value("nats.urls").is_some() {
-        let (message, hint) = match raw.text("nats.mode") {
-            Some("mesh") => (
-                "in mesh mode every node runs its own server",
-                "remove `nats.urls` and name the other nodes in cluster.peers",
-            ),
-            _ => SHARED_MODE,
-        };
-        raw.error("nats.urls", message, hint);
-    } else if raw.text("nats.mode") == Some("shared") {
-        raw.error("nats.mode", SHARED_MODE.0, SHARED_MODE.1);
-    }
-}
-
-const SHARED_MODE: (&str, &str) = (
-    "an existing NATS cluster (shared mode) cannot be used by this version",
-    "leave `nats.urls` out: the node runs its own nats-server; name the other nodes in cluster.peers",
-);
 
 fn replication_log(raw: &mut Raw) -> ReplicationLog {
     let mut log = ReplicationLog::default();
@@ -141,10 +115,6 @@ fn check_retention(raw: &mut Raw, log: &ReplicationLog) {
         );
     } else if log.max_bytes.is_some_and(|bytes| bytes < STREAM_BYTES_DEFAULT) {
         raw.warn("replication_log.max_bytes", CATCH_UP, CATCH_UP_HINT);
-    }
-    if log.replicas > 1 {
-        let message = "the embedded server stands alone: it keeps one copy";
-        raw.warn("replication_log.replicas", message, "every node has the rows of all others anyway");
     }
 }
 
@@ -216,7 +186,7 @@ impl Raw {
         }
     }
 
-    fn integer(&self, path: &str) -> Option<i64> {
+    pub(super) fn integer(&self, path: &str) -> Option<i64> {
         match self.value(path) {
             Some(Value::Integer(number)) => Some(*number),
             _ => None,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::access::{Auth, TlsFiles};
-use super::{NatsError, Version, node_of_server};
+use super::{NatsError, SERVER_VERSION_MIN, Version, node_of_server};
 
 /// Reconnecting starts at once and slows down to this: the library's own default grows to 4 s.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -60,6 +60,21 @@ pub struct Peer {
     pub version: Option<Version>,
     /// The largest message it takes, in bytes.
     pub max_payload: usize,
+}
+
+impl Peer {
+    /// Is it new enough to publish to? `server` says where it is.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_version(&self, server: &str) -> Result<(), NatsError> {
+        match self.version {
+            Some(found) if found < SERVER_VERSION_MIN => {
+                Err(NatsError::ServerTooOld { server: server.to_owned(), found })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What the connection has gone through; counters, so that nothing short is missed.

@@ -32,6 +32,16 @@ pub enum NatsError {
         /// What it says of itself.
         found: Version,
     },
+    /// One that is not ours is too old.
+    #[error(
+        "the NATS server at {server} is nats-server {found}, but {SERVER_VERSION_MIN} or newer is needed: upgrade it"
+    )]
+    ServerTooOld {
+        /// Where, without credentials.
+        server: String,
+        /// What it says of itself.
+        found: Version,
+    },
     /// It does not run, or is something else.
     #[error("{} is not a usable nats-server: {reason}", path.display())]
     BinaryUnusable {
@@ -162,7 +172,20 @@ pub enum NatsError {
         /// What to do.
         hint: &'static str,
     },
-    /// The stream is not one of this product.
+    /// The server will not make the stream.
+    #[error(
+        "the NATS server at {server} refuses stream {stream}: {reason}; see replication_log.replicas, \
+         nats.stream_prefix and nats.subject_prefix, and the rights of the user there"
+    )]
+    StreamRefused {
+        /// Which stream.
+        stream: String,
+        /// Where, without credentials.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The stream is not one of this product, or of another cluster.
     #[error("stream {stream} is not ours: {reason}")]
     ForeignStream {
         /// Which stream.

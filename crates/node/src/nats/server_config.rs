@@ -33,8 +33,22 @@ pub struct ServerSettings {
     pub server_config: Option<PathBuf>,
     /// The streams that peers may read.
     pub stream_names: Vec<String>,
+    /// What it is to the others.
+    pub role: ServerRole,
     /// Bytes that all streams together may take on disk.
     pub max_file_store: u64,
+}
+
+/// What a server of ours is to the other nodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServerRole {
+    /// Its streams are its node's alone: the others read them.
+    Mesh,
+    /// Its streams are everybody's (shared mode): the others publish to them, too.
+    Hub {
+        /// The subjects of the streams.
+        subjects: Vec<String>,
+    },
 }
 
 /// The name of the server of `node`: peers read the node from it.
@@ -173,7 +187,7 @@ fn accounts(settings: &ServerSettings, local: &Credentials) -> Result<String, Na
     let _ = writeln!(text, "    {{ {} }}", user_line(&local.user, local.password.reveal())?);
     let _ = writeln!(text, "    {{ {peer}, permissions: {{");
     let _ = writeln!(text, "        publish: {{ allow: [");
-    for subject in peer_subjects(&settings.stream_names) {
+    for subject in peer_subjects(settings) {
         let _ = writeln!(text, "          {}", quoted("stream name", &subject)?);
     }
     let _ = writeln!(text, "        ] }}\n        subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n  ]\n}}");
@@ -188,9 +202,9 @@ fn user_line(user: &str, password: &str) -> Result<String, NatsError> {
     ))
 }
 
-/// All that a peer may send: to look at our streams and read them. Names in full: wildcards match whole tokens,
-/// `changes-*` would match nothing.
-fn peer_subjects(streams: &[String]) -> Vec<String> {
+/// All that a peer may send: to look at our streams and read them, and to publish when they are everybody's. Names in
+/// full: wildcards match whole tokens, `changes-*` would match nothing.
+fn peer_subjects(settings: &ServerSettings) -> Vec<String> {
     let of_stream = |stream: &String| {
         [
             format!("$JS.API.STREAM.INFO.{stream}"),
@@ -202,7 +216,15 @@ fn peer_subjects(streams: &[String]) -> Vec<String> {
             format!("$JS.API.DIRECT.GET.{stream}.>"),
         ]
     };
-    std::iter::once("$JS.API.INFO".to_owned()).chain(streams.iter().flat_map(of_stream)).collect()
+    let streams = &settings.stream_names;
+    let mut all = vec!["$JS.API.INFO".to_owned()];
+    all.extend(streams.iter().flat_map(of_stream));
+    if let ServerRole::Hub { subjects } = &settings.role {
+        // Who publishes asks the stream's leader what became of it.
+        all.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.MSG.GET.{stream}")));
+        all.extend(subjects.iter().cloned());
+    }
+    all
 }
 
 /// A string as the server's configuration language writes it: `$` and comments mean nothing inside.
@@ -251,6 +273,7 @@ mod tests {
             }),
             server_config: None,
             stream_names: vec!["changes-1".to_owned(), "changes-2".to_owned()],
+            role: ServerRole::Mesh,
             max_file_store: 1 << 30,
         }
     }
@@ -285,6 +308,19 @@ mod tests {
         assert!(text.contains("\"$JS.API.CONSUMER.CREATE.changes-2.>\""), "{text}");
         assert!(!text.contains("STREAM.DELETE") && !text.contains("no_auth_user"), "{text}");
         assert!(rendered(&settings("127.0.0.1:1", None)).unwrap().contains("no_auth_user: \"peer\""));
+    }
+
+    #[test]
+    fn at_a_hub_peers_may_publish_to_the_streams_and_still_not_make_or_change_one() {
+        let mut hub = settings("127.0.0.1:1", Some("x"));
+        hub.role = ServerRole::Hub { subjects: vec!["log-1".to_owned(), "log-2".to_owned()] };
+        let text = rendered(&hub).unwrap();
+        assert!(
+            text.contains("\n          \"log-2\"\n") && text.contains("STREAM.MSG.GET.changes-2"),
+            "{text}"
+        );
+        assert!(!text.contains("STREAM.CREATE") && !text.contains("STREAM.UPDATE"), "{text}");
+        assert!(!rendered(&settings("127.0.0.1:1", Some("x"))).unwrap().contains("log-1"));
     }
 
     #[test]

@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use harmonylite_core::effect::{Follow, Observe};
-use harmonylite_core::input::Input;
+use harmonylite_core::input::{Input, StreamFacts};
 use harmonylite_core::model::{SourceId, StreamSequence};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::pull::{Pulled, Puller};
-use super::stream::{StreamIdentity, StreamSettings, ensure_stream, observe_stream};
+use super::stream::{
+    StreamIdentity, StreamSettings, ensure_stream, keep_stream, observe_own_stream, observe_stream,
+};
 use super::{Connection, NatsError};
 
 /// How long an `Observe` waits for a connection.
@@ -26,7 +28,7 @@ pub struct SourceSettings {
     pub stream: String,
     /// Its server. Sources of one server share a connection; an own stream uses the one that publishes to it.
     pub connection: Connection,
-    /// An own stream is made when it is missing, and checked, at every look.
+    /// An own or a shared stream is made when it is missing, and checked, at every look.
     pub own: Option<(StreamSettings, StreamIdentity)>,
 }
 
@@ -51,7 +53,7 @@ pub fn spawn_source(
     inputs: mpsc::Sender<Input>,
     cancel: CancellationToken,
 ) -> JoinHandle<()> {
-    let source = Source { settings, following: None, outbox: VecDeque::new() };
+    let source = Source { settings, ensured: false, following: None, outbox: VecDeque::new() };
     tokio::spawn(async move {
         tokio::select! {
             biased;
@@ -68,6 +70,8 @@ struct Following {
 
 struct Source {
     settings: SourceSettings,
+    /// The settings of an own stream were seen to be as they should be.
+    ensured: bool,
     following: Option<Following>,
     /// What the core is to know and has not been told.
     outbox: VecDeque<Input>,
@@ -114,13 +118,18 @@ impl Source {
         self.outbox.push_back(input);
     }
 
-    async fn look(&self, at: StreamSequence) -> Result<harmonylite_core::input::StreamFacts, NatsError> {
-        let connection = &self.settings.connection;
-        connection.ready(CONNECT_TIMEOUT).await?;
-        if let Some((stream, identity)) = &self.settings.own {
-            ensure_stream(connection, stream, identity).await?;
+    async fn look(&mut self, at: StreamSequence) -> Result<StreamFacts, NatsError> {
+        let SourceSettings { connection, stream, own, .. } = &self.settings;
+        let peer = connection.ready(CONNECT_TIMEOUT).await?;
+        let Some((settings, identity)) = own else { return observe_stream(connection, stream, at).await };
+        peer.check_version(connection.server())?;
+        if self.ensured {
+            keep_stream(connection, settings, identity).await?;
+        } else {
+            ensure_stream(connection, settings, identity).await?;
+            self.ensured = true;
         }
-        observe_stream(connection, &self.settings.stream, at).await
+        observe_own_stream(connection, stream, at).await
     }
 
     async fn follow(&mut self, follow: &Follow) {

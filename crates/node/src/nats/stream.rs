@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{
-    Config, DirectGetErrorKind, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream,
+    Config, DirectGetErrorKind, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy, StorageType,
+    Stream,
 };
 use harmonylite_core::codec::peek_mark;
 use harmonylite_core::input::StreamFacts;
@@ -71,11 +72,46 @@ pub async fn ensure_stream(
     settings: &StreamSettings,
     identity: &StreamIdentity,
 ) -> Result<StreamFacts, NatsError> {
-    let info = match find(connection, &settings.name).await? {
-        None => create(connection, config(settings, identity, random_hex(16)?)).await?,
-        Some(stream) => adjust(connection, settings, identity, stream.cached_info().clone()).await?,
+    let info = match find_or_make(connection, settings, identity).await? {
+        Found::Made(info) => info,
+        Found::There(info) => adjust(connection, settings, identity, info).await?,
     };
     facts(&info, None)
+}
+
+/// Makes the own stream when it is missing; else checks only whose it is. Its settings were looked at when this process
+/// began: somebody who changes them while nodes run must not stop these.
+pub(super) async fn keep_stream(
+    connection: &Connection,
+    settings: &StreamSettings,
+    identity: &StreamIdentity,
+) -> Result<(), NatsError> {
+    match find_or_make(connection, settings, identity).await? {
+        Found::Made(_) => Ok(()),
+        Found::There(info) => check_identity(&info.config, identity),
+    }
+}
+
+enum Found {
+    There(Info),
+    Made(Info),
+}
+
+/// Two nodes may want to make a shared stream at the same time: the second takes the stream of the first.
+async fn find_or_make(
+    connection: &Connection,
+    settings: &StreamSettings,
+    identity: &StreamIdentity,
+) -> Result<Found, NatsError> {
+    if let Some(stream) = find(connection, &settings.name).await? {
+        return Ok(Found::There(stream.cached_info().clone()));
+    }
+    if let Some(info) = create(connection, config(settings, identity, random_hex(16)?)).await? {
+        return Ok(Found::Made(info));
+    }
+    let winner = find(connection, &settings.name).await?;
+    let gone = || connection.failed(&looking_at(&settings.name), "somebody made it, and it is gone again");
+    winner.map(|stream| Found::There(stream.cached_info().clone())).ok_or_else(gone)
 }
 
 /// Looks at a stream, and at the mark of its message `at` (not when that is 0).
@@ -84,9 +120,35 @@ pub async fn observe_stream(
     stream: &str,
     at: StreamSequence,
 ) -> Result<StreamFacts, NatsError> {
+    observe(connection, stream, at, Reader::Peer).await
+}
+
+/// The same for a stream that we publish to. All is asked of the stream's leader: another server of a cluster may not
+/// have got as far, and what it lacks would look like a loss.
+pub(super) async fn observe_own_stream(
+    connection: &Connection,
+    stream: &str,
+    at: StreamSequence,
+) -> Result<StreamFacts, NatsError> {
+    observe(connection, stream, at, Reader::Owner).await
+}
+
+/// Who asks: a peer may not ask for everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Owner,
+    Peer,
+}
+
+async fn observe(
+    connection: &Connection,
+    stream: &str,
+    at: StreamSequence,
+    reader: Reader,
+) -> Result<StreamFacts, NatsError> {
     let found = find(connection, stream).await?;
     let found = found.ok_or_else(|| connection.failed(&looking_at(stream), "no such stream"))?;
-    let mark = mark_at(connection, &found, stream, at).await?;
+    let mark = mark_at(connection, &found, stream, at, reader).await?;
     facts(found.cached_info(), mark)
 }
 
@@ -118,12 +180,36 @@ async fn find(connection: &Connection, name: &str) -> Result<Option<Stream>, Nat
     }
 }
 
-async fn create(connection: &Connection, config: Config) -> Result<Info, NatsError> {
+/// `None` when there is one of that name by now.
+async fn create(connection: &Connection, config: Config) -> Result<Option<Info>, NatsError> {
     let name = config.name.clone();
     let what = format!("making stream {name}");
     let request = connection.jetstream().create_stream(config);
-    let created = connection.call(&what, &name, CREATE_TIMEOUT, request).await?;
-    created.map(|stream| stream.cached_info().clone()).map_err(|error| connection.failed(&what, error))
+    let error = match connection.call(&what, &name, CREATE_TIMEOUT, request).await? {
+        Ok(stream) => return Ok(Some(stream.cached_info().clone())),
+        Err(error) => error,
+    };
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+            Ok(None)
+        }
+        CreateStreamErrorKind::JetStream(answer) if is_final(answer.error_code()) => {
+            let (server, reason) = (connection.server().to_owned(), answer.to_string());
+            Err(NatsError::StreamRefused { stream: name, server, reason })
+        }
+        _ => Err(connection.failed(&what, error)),
+    }
+}
+
+/// Does the server's answer stay the same until somebody changes something? Not so what it says during an election, or
+/// while servers of its cluster are missing.
+fn is_final(code: ErrorCode) -> bool {
+    [
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED,
+        ErrorCode::STREAM_SUBJECT_OVERLAP,
+        ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+    ]
+    .contains(&code)
 }
 
 async fn adjust(
@@ -194,11 +280,10 @@ fn metadata(identity: &StreamIdentity, id: String) -> HashMap<String, String> {
         (SHARD.to_owned(), identity.shard.to_string()),
         (SHARDS.to_owned(), identity.shards.to_string()),
     ]);
+    // A shared stream is nobody's, and has nobody's baseline.
     if let Some(node) = identity.node {
         metadata.insert(NODE_ID.to_owned(), node.to_string());
-    }
-    if let Some(baseline) = baseline_text(&identity.baseline) {
-        metadata.insert(BASELINE.to_owned(), baseline);
+        metadata.extend(baseline_text(&identity.baseline).map(|text| (BASELINE.to_owned(), text)));
     }
     metadata
 }
@@ -227,6 +312,15 @@ fn parse_baseline(metadata: &HashMap<String, String>) -> Option<BTreeMap<String,
 
 fn check_identity(found: &Config, identity: &StreamIdentity) -> Result<(), NatsError> {
     let wanted = metadata(identity, String::new());
+    let cluster = shown(&found.metadata, CLUSTER);
+    if identity.node.is_none() && cluster != identity.cluster {
+        let ours = &identity.cluster;
+        let reason = format!(
+            "it belongs to cluster {cluster}, this node to {ours}; correct cluster.name, or set a nats.stream_prefix and \
+             a nats.subject_prefix of its own for each cluster"
+        );
+        return Err(foreign(found, reason));
+    }
     let differences: Vec<_> = [CLUSTER, NODE_ID, SHARD, SHARDS]
         .into_iter()
         .filter_map(|key| difference(key, shown(&found.metadata, key), shown(&wanted, key)))
@@ -237,7 +331,12 @@ fn check_identity(found: &Config, identity: &StreamIdentity) -> Result<(), NatsE
     Err(NatsError::StreamMismatch {
         stream: found.name.clone(),
         differences: differences.join(", "),
-        hint: "this node's configuration does not belong to these JetStream files",
+        hint: match identity.node {
+            Some(_) => "this node's configuration does not belong to these JetStream files",
+            None => {
+                "replication_log.shards must be the same on all nodes, and the stream one that all of them share"
+            }
+        },
     })
 }
 
@@ -281,16 +380,29 @@ async fn mark_at(
     stream: &Stream,
     name: &str,
     at: StreamSequence,
+    reader: Reader,
 ) -> Result<Option<FrameMark>, NatsError> {
     let (first, last) = range(stream.cached_info());
     if at == StreamSequence::START || at < first || at > last {
         return Ok(None);
     }
     let what = format!("reading message {at} of stream {name}");
-    match connection.call(&what, name, REQUEST_TIMEOUT, stream.direct_get(at.0)).await? {
+    if reader == Reader::Peer {
+        return match connection.call(&what, name, REQUEST_TIMEOUT, stream.direct_get(at.0)).await? {
+            Ok(message) => Ok(peek_mark(&message.payload)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(connection.failed(&what, error)),
+        };
+    }
+    match connection.call(&what, name, REQUEST_TIMEOUT, stream.get_raw_message(at.0)).await? {
         Ok(message) => Ok(peek_mark(&message.payload)),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-        Err(error) => Err(connection.failed(&what, error)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            RawMessageErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+                Ok(None)
+            }
+            _ => Err(connection.failed(&what, error)),
+        },
     }
 }
 

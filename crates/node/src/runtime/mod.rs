@@ -9,6 +9,7 @@ pub mod allocator;
 mod clock;
 mod control;
 mod driver;
+mod home;
 mod letters;
 mod own_streams;
 mod peers;
@@ -23,7 +24,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use harmonylite_core::input::{Input, SchemaRead, StoreState};
-use harmonylite_core::limits::MESSAGE_SIZE_MAX;
 use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
 use harmonylite_core::status::Status;
 use harmonylite_sqlite::{ClockSql, ConflictRetention, LockFile, OpenOptions, Store, StoreErrorKind};
@@ -36,23 +36,18 @@ pub use self::summary::Summary;
 
 use self::control::ControlSocket;
 use self::driver::{Call, Driver, DriverError, INPUTS_MAX, World};
+use self::home::Home;
 use self::own_streams::OwnStreams;
 use self::peers::Peers;
 use self::store_thread::StoreHandle;
-use crate::config::Settings;
+use crate::config::{Mode, Settings};
 use crate::exit::{ExitCode, ExitError};
-use crate::nats::{Connection, NatsError, Server, ServerEvent, ServerSettings};
+use crate::nats::Connection;
 
 /// Requests to one source that may wait: the core sends a handful, and credit in lumps.
 const SOURCE_REQUESTS_MAX: usize = 64;
 /// Calls to the driver that may wait.
 const CALLS_MAX: usize = 16;
-/// What the server says of itself and nobody has read yet; more is not kept.
-const SERVER_EVENTS_MAX: usize = 16;
-/// Room in the server's store beside the streams.
-const STORE_RESERVE: u64 = 1 << 30;
-/// The store of a server whose streams have no limit: 8 EiB, JetStream counts in signed numbers.
-const STREAM_BYTES_UNLIMITED: u64 = i64::MAX as u64;
 /// How long a lock of another process may outlive it, and how often we look.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -70,18 +65,18 @@ pub async fn run(
 ) -> Result<(), ExitError> {
     let _lock = lock(&settings).await?;
     // Before the database gets triggers that nobody would read.
-    Server::check(&server_settings(&settings)?)?;
+    home::check(&settings)?;
     let store = open_store(&settings)?;
     let (state, schema) = (store.state()?, store.opened_schema());
-    // The server ends after us, not with `stop`: what is under way is still to be acknowledged.
-    let server = tokio::select! {
-        server = start_server(&settings) => server?,
+    // A server of ours ends after us, not with `stop`: what is under way is still to be acknowledged.
+    let home = tokio::select! {
+        home = Home::find(&settings) => home?,
         () = stop.cancelled() => return Ok(()),
     };
-    let summary = Summary::new(&settings, &server, &schema);
+    let summary = Summary::new(&settings, &home, &schema);
     started(&summary);
-    let outcome = operate(&settings, store, state, schema, &server, summary, stop).await;
-    if tokio::time::timeout(SERVER_STOP_MAX, server.stop()).await.is_err() {
+    let outcome = operate(&settings, store, state, schema, &home, summary, stop).await;
+    if tokio::time::timeout(SERVER_STOP_MAX, home.leave()).await.is_err() {
         tracing::warn!("nats-server did not stop in time");
     }
     outcome
@@ -116,51 +111,13 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
     Ok(store)
 }
 
-async fn start_server(settings: &Settings) -> Result<Server, ExitError> {
-    let (events, mut received) = mpsc::channel(SERVER_EVENTS_MAX);
-    let server = Server::start(server_settings(settings)?, events, CancellationToken::new()).await?;
-    tokio::spawn(async move {
-        while let Some(event) = received.recv().await {
-            match event {
-                ServerEvent::Down { reason, retry_ms } => {
-                    tracing::error!(reason, retry_ms, "nats-server is down, starting it again");
-                }
-                ServerEvent::Restarted => tracing::info!("nats-server runs again"),
-            }
-        }
-    });
-    Ok(server)
-}
-
-fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
-    let log = &settings.replication_log;
-    let streams = own_streams::shards(settings).map(|shard| own_streams::stream_name(settings, shard));
-    let listen = &settings.cluster.listen;
-    Ok(ServerSettings {
-        binary: settings.nats.server_binary.clone(),
-        data_dir: settings.db_path.parent().map_or_else(Default::default, ToOwned::to_owned),
-        node_id: settings.node_id,
-        listen: (listen.host, listen.port.unwrap_or(0)).into(),
-        peer_auth: access::auth(settings)?,
-        server_config: settings.nats.server_config.clone(),
-        stream_names: streams.collect(),
-        max_file_store: file_store_max(log.max_bytes, log.shards),
-    })
-}
-
-/// All streams full, and a little: the server refuses a stream whose limit does not fit.
-fn file_store_max(stream_bytes: Option<u64>, shards: u16) -> u64 {
-    let all = stream_bytes.unwrap_or(STREAM_BYTES_UNLIMITED).saturating_mul(u64::from(shards));
-    all.saturating_add(STORE_RESERVE).min(STREAM_BYTES_UNLIMITED)
-}
-
 /// The running node: from the first effect to the last.
 async fn operate(
     settings: &Settings,
     store: Store,
     state: StoreState,
     schema: SchemaRead,
-    server: &Server,
+    home: &Home,
     summary: Summary,
     stop: CancellationToken,
 ) -> Result<(), ExitError> {
@@ -168,8 +125,7 @@ async fn operate(
     let _end_tasks = tasks.clone().drop_guard();
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (calls, called) = mpsc::channel(CALLS_MAX);
-    let local = Connection::open(&server.connect_settings()).await?;
-    let own = OwnStreams::of(settings, &state, &local);
+    let own = OwnStreams::of(settings, &state, home.connection());
     let (store, thread) = start_store(settings, store, &inputs)?;
     let watcher = watch::start(&settings.db_path, store.clone());
     let world = World {
@@ -178,9 +134,9 @@ async fn operate(
         sources: own.start_sources(&inputs, &tasks),
     };
     let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
-    serve_calls(settings, summary, &local, &peers, &calls, &tasks);
+    serve_calls(settings, summary, home.connection(), &peers, &calls, &tasks);
     let mut effects = Vec::new();
-    let replicator = Replicator::new(core_settings(settings, &own), state, schema, &mut effects);
+    let replicator = Replicator::new(core_settings(settings, home, &own), state, schema, &mut effects);
     let driver = Driver::start(replicator, world, effects)?;
     tokio::select! {
         ended = driver.run(received, called, stop) => ended?,
@@ -213,7 +169,7 @@ fn start_store(
 fn serve_calls(
     settings: &Settings,
     summary: Summary,
-    local: &Connection,
+    connection: &Connection,
     peers: &Peers,
     calls: &mpsc::Sender<Call>,
     tasks: &CancellationToken,
@@ -225,10 +181,10 @@ fn serve_calls(
             return;
         }
     };
-    let (local, peers, calls, tasks) = (local.clone(), peers.clone(), calls.clone(), tasks.clone());
+    let (connection, peers, calls, tasks) = (connection.clone(), peers.clone(), calls.clone(), tasks.clone());
     tokio::spawn(async move {
         let render = |core: &Status| {
-            let status = summary.status(core, &peers.list(), local.is_connected());
+            let status = summary.status(core, &peers.list(), connection.is_connected());
             serde_json::to_string(&status).unwrap_or_default()
         };
         tokio::select! {
@@ -238,18 +194,18 @@ fn serve_calls(
     });
 }
 
-fn core_settings(settings: &Settings, own: &OwnStreams) -> CoreSettings {
+fn core_settings(settings: &Settings, home: &Home, own: &OwnStreams) -> CoreSettings {
     CoreSettings {
         cluster: settings.cluster.name.clone(),
         shards: settings.replication_log.shards,
         publish: settings.publish,
         replicate: settings.replicate,
         compress: settings.replication_log.compress,
-        message_size_max: MESSAGE_SIZE_MAX,
+        message_size_max: home.message_size_max(),
         housekeeping_interval_ms: in_ms(settings.cleanup_interval),
         clock_drift_max_ms: settings.conflict.max_clock_drift.map(in_ms),
         own_sources: own.sources(),
-        shared: false,
+        shared: settings.nats.mode == Mode::Shared,
     }
 }
 
@@ -260,16 +216,5 @@ fn in_ms(duration: Duration) -> u64 {
 impl From<DriverError> for ExitError {
     fn from(error: DriverError) -> Self {
         Self::new(ExitCode::Unexpected, error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_store_of_the_server_holds_all_streams() {
-        assert!(file_store_max(Some(4 << 30), 4) > 16 << 30);
-        assert_eq!(file_store_max(None, 4), STREAM_BYTES_UNLIMITED);
     }
 }

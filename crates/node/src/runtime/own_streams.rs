@@ -1,4 +1,4 @@
-//! Our own streams: what they are called, who publishes to them, who reads them at start.
+//! The streams that we publish to, our own or shared ones: what they are called, who publishes to them, who reads them.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::SOURCE_REQUESTS_MAX;
-use crate::config::Settings;
+use crate::config::{Mode, Settings};
 use crate::nats::{self, Connection, SourceInput, SourceSettings, StreamIdentity, StreamSettings};
 
 /// The name of a shard's stream.
 pub(crate) fn stream_name(settings: &Settings, shard: Shard) -> String {
     format!("{}-{shard}", settings.nats.stream_prefix)
+}
+
+/// The subject of a shard's stream.
+pub(crate) fn subject(settings: &Settings, shard: Shard) -> String {
+    format!("{}-{shard}", settings.nats.subject_prefix)
+}
+
+/// How the stream of a shard is to be when all nodes share it.
+pub(crate) fn shared_stream(settings: &Settings, shard: Shard) -> (StreamSettings, StreamIdentity) {
+    (stream_settings(settings, shard), stream_identity(settings, None, BTreeMap::new(), shard))
 }
 
 /// All shards of this cluster.
@@ -34,7 +44,7 @@ struct OwnStream {
     identity: StreamIdentity,
 }
 
-/// The streams on our own server.
+/// The streams that we publish to.
 pub(crate) struct OwnStreams {
     connection: Connection,
     streams: BTreeMap<Shard, OwnStream>,
@@ -101,27 +111,42 @@ impl OwnStreams {
 
 impl OwnStream {
     fn of(settings: &Settings, state: &StoreState, shard: Shard) -> Self {
-        let log = &settings.replication_log;
         let name = stream_name(settings, shard);
+        if settings.nats.mode == Mode::Shared {
+            let (settings, identity) = shared_stream(settings, shard);
+            return Self { id: SourceId(name), identity, settings };
+        }
+        let node = Some(settings.node_id);
         Self {
             id: source_id(settings.node_id, &name),
-            identity: StreamIdentity {
-                cluster: settings.cluster.name.clone(),
-                node: Some(settings.node_id),
-                shard,
-                shards: log.shards,
-                baseline: state.baseline.clone(),
-            },
-            settings: StreamSettings {
-                subject: format!("{}-{shard}", settings.nats.subject_prefix),
-                name,
-                replicas: usize::from(log.replicas),
-                max_bytes: log.max_bytes,
-                max_age: log.max_age.unwrap_or_default(),
-                max_messages: log.max_entries.unwrap_or_default(),
-                update_existing: log.update_existing,
-            },
+            identity: stream_identity(settings, node, state.baseline.clone(), shard),
+            settings: stream_settings(settings, shard),
         }
+    }
+}
+
+fn stream_identity(
+    settings: &Settings,
+    node: Option<NodeId>,
+    baseline: BTreeMap<String, u64>,
+    shard: Shard,
+) -> StreamIdentity {
+    let (cluster, shards) = (settings.cluster.name.clone(), settings.replication_log.shards);
+    StreamIdentity { cluster, node, shard, shards, baseline }
+}
+
+fn stream_settings(settings: &Settings, shard: Shard) -> StreamSettings {
+    let log = &settings.replication_log;
+    // Our own server stands alone: one copy is all that it can keep.
+    let replicas = if settings.nats.urls.is_empty() { 1 } else { log.replicas };
+    StreamSettings {
+        name: stream_name(settings, shard),
+        subject: subject(settings, shard),
+        replicas: usize::from(replicas),
+        max_bytes: log.max_bytes,
+        max_age: log.max_age.unwrap_or_default(),
+        max_messages: log.max_entries.unwrap_or_default(),
+        update_existing: log.update_existing,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::driver::{Call, NewSource};
 use super::own_streams::{shards, source_id, stream_name};
 use super::{SOURCE_REQUESTS_MAX, access};
-use crate::config::{HostPort, Settings};
+use crate::config::{HostPort, Mode, Settings};
 use crate::nats::{self, ConnectSettings, Connection, NatsError, SourceSettings};
 
 /// One try to learn who answers.
@@ -61,7 +61,9 @@ impl Peers {
         tasks: &CancellationToken,
     ) -> Result<Self, NatsError> {
         let mut peers = Vec::new();
-        for address in &settings.cluster.peers {
+        // Whoever shares the streams has no peers to read from.
+        let mesh = settings.nats.mode == Mode::Mesh;
+        for address in settings.cluster.peers.iter().filter(|_| mesh) {
             let connection = Connection::open(&connect_settings(settings, address)?).await?;
             peers.push(Peer { address: address.clone(), connection, known: Mutex::default() });
         }

@@ -6,9 +6,10 @@ use harmonylite_core::input::SchemaRead;
 use harmonylite_core::status::Status;
 use jiff::Timestamp;
 
+use super::home::Home;
 use super::peers::PeerState;
 use crate::config::Settings;
-use crate::nats::{Server, ServerPid};
+use crate::nats::ServerPid;
 use crate::status::{NatsStatus, NodeStatus, PeerStatus, ReplicationStatus};
 
 /// A node that runs, as far as it does not change.
@@ -24,13 +25,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of a node whose database is open and whose server answers.
-    pub(crate) fn new(settings: &Settings, server: &Server, schema: &SchemaRead) -> Self {
+    /// Of a node whose database is open and whose server was looked for.
+    pub(crate) fn new(settings: &Settings, home: &Home, schema: &SchemaRead) -> Self {
         let reported = |refused| schema.tables.iter().filter(move |table| table.refused.is_some() == refused);
         Self {
-            frame: frame(settings, server),
+            frame: frame(settings, home),
             started: Instant::now(),
-            pid: server.pid(),
+            pid: home.pid(),
             replicated: reported(false).map(|table| table.name.clone()).collect(),
             left_out: reported(true).count(),
         }
@@ -44,7 +45,8 @@ impl Summary {
             mode = frame.mode,
             cluster = frame.cluster,
             database = frame.database,
-            listen = frame.listen,
+            listen = frame.listen.as_deref().unwrap_or("nowhere"),
+            nats = frame.nats.url,
             advertise = frame.advertise.as_deref().unwrap_or("nowhere"),
             tables = self.replicated.join(","),
             left_out = self.left_out,
@@ -66,20 +68,20 @@ impl Summary {
     }
 }
 
-fn frame(settings: &Settings, server: &Server) -> NodeStatus {
+fn frame(settings: &Settings, home: &Home) -> NodeStatus {
     NodeStatus {
         node_id: settings.node_id.get(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: "mesh".to_owned(),
+        mode: settings.nats.mode.to_string(),
         cluster: settings.cluster.name.clone(),
         pid: std::process::id(),
         started_at: Timestamp::now().to_string(),
         database: settings.db_path.display().to_string(),
-        listen: server.listen().to_string(),
-        advertise: settings.cluster.advertise.as_ref().map(ToString::to_string),
+        listen: home.listen(),
+        advertise: home.listen().and(settings.cluster.advertise.as_ref()).map(ToString::to_string),
         nats: NatsStatus {
-            url: server.client_url(),
-            server_version: Some(server.version().to_string()),
+            url: home.url(),
+            server_version: home.version().map(|version| version.to_string()),
             ..NatsStatus::default()
         },
         ..NodeStatus::default()

@@ -1,10 +1,12 @@
 //! An application that writes for as long as a test lasts, and what its committed writes must have left everywhere.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use harmonylite_testkit::{Node, Result, Writer, ensure};
+use harmonylite_testkit::{Cluster, Node, Result, Writer, ensure, wait, wait_for};
 use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::support::{DEADLINE, no_panics};
 
 /// `event`: every write of every node leaves a row. `own`: rows that one node alone writes, and deletes. `shared`: rows
 /// over which all nodes fight.
@@ -13,6 +15,12 @@ pub(crate) const SCHEMA: &str = "CREATE TABLE event(id INTEGER PRIMARY KEY, node
     CREATE TABLE shared(id INTEGER PRIMARY KEY, v TEXT);";
 
 pub(crate) const TABLES: &[&str] = &["event", "own", "shared"];
+
+/// Writes a second, on every node.
+pub(crate) const LOAD: u32 = 200;
+
+/// Writes that every node makes while something is away.
+pub(crate) const WRITES: u64 = 400;
 
 const SLOTS: u64 = 17;
 const SHARED: u64 = 50;
@@ -27,6 +35,33 @@ pub(crate) fn start_at(node: &Node, per_second: u32, first: u64) -> Result<Write
     let (id, connection) = (node.id(), node.connection()?);
     let interval = Duration::from_secs(1) / per_second;
     Ok(Writer::start(connection, interval, move |connection, number| write(connection, id, first + number)))
+}
+
+/// Writes at all nodes.
+pub(crate) fn start_load(cluster: &Cluster) -> Result<Vec<Writer>> {
+    cluster.nodes.iter().map(|node| start(node, LOAD)).collect()
+}
+
+/// Lets every node write, then ends the load: how many each wrote.
+pub(crate) fn finish_load(writers: Vec<Writer>) -> Result<Vec<u64>> {
+    let start = Instant::now();
+    wait("the writes", DEADLINE, || writers.iter().all(|writer| writer.written() >= WRITES))?;
+    // The pace was kept: nobody waited for the network.
+    let limit = Duration::from_secs(20);
+    ensure!(start.elapsed() < limit, "{WRITES} writes took {:?}", start.elapsed());
+    writers.into_iter().map(Writer::stop).collect()
+}
+
+/// Every committed write is everywhere, and all nodes are equal.
+pub(crate) fn all_arrives(cluster: &Cluster, written: &[u64]) -> Result<()> {
+    wait_for("all writes everywhere", DEADLINE, || {
+        for (of, written) in (1..).zip(written) {
+            cluster.nodes.iter().try_for_each(|node| check_complete(node, of, *written))?;
+        }
+        cluster.equal_contents(TABLES)
+    })
+    .map_err(|error| error.context(cluster.logs()))?;
+    no_panics(cluster)
 }
 
 /// One transaction of the load.

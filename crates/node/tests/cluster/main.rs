@@ -19,6 +19,8 @@ mod outages;
 mod power_loss;
 mod random_writes;
 mod schema_changes;
+mod shared;
+mod shared_refused;
 mod start_refused;
 mod statements;
 mod support;

@@ -2,40 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use harmonylite_testkit::{Cluster, Proxy, Result, Writer, ensure, wait, wait_for};
+use harmonylite_testkit::{Cluster, Proxy, Result, ensure, wait, wait_for};
 
-use crate::load;
-use crate::support::{BINARY, DEADLINE, counter, following, no_panics};
-
-const LOAD: u32 = 200;
-
-/// Writes that every node makes while something is away.
-const WRITES: u64 = 400;
-
-fn start_load(cluster: &Cluster) -> Result<Vec<Writer>> {
-    cluster.nodes.iter().map(|node| load::start(node, LOAD)).collect()
-}
-
-/// Lets every node write, then ends the load: how many each wrote.
-fn finish_load(writers: Vec<Writer>) -> Result<Vec<u64>> {
-    let start = Instant::now();
-    wait("the writes", DEADLINE, || writers.iter().all(|writer| writer.written() >= WRITES))?;
-    // The pace was kept: nobody waited for the network.
-    let limit = Duration::from_secs(20);
-    ensure!(start.elapsed() < limit, "{WRITES} writes took {:?}", start.elapsed());
-    writers.into_iter().map(Writer::stop).collect()
-}
-
-fn all_arrives(cluster: &Cluster, written: &[u64]) -> Result<()> {
-    wait_for("all writes everywhere", DEADLINE, || {
-        for (of, written) in (1..).zip(written) {
-            cluster.nodes.iter().try_for_each(|node| load::check_complete(node, of, *written))?;
-        }
-        cluster.equal_contents(load::TABLES)
-    })
-    .map_err(|error| error.context(cluster.logs()))?;
-    no_panics(cluster)
-}
+use crate::load::{self, LOAD, WRITES, all_arrives, finish_load, start_load};
+use crate::support::{BINARY, DEADLINE, counter, following};
 
 #[test]
 fn nats_servers_that_stand_still_for_a_whole_load_are_not_noticed_by_the_application() -> Result<()> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harmonylite::nats::{
-    Auth, ConnectSettings, Connection, Credentials, NKey, Secret, Server, ServerEvent, ServerSettings,
-    StreamIdentity, StreamSettings, ensure_stream,
+    Auth, ConnectSettings, Connection, Credentials, NKey, Secret, Server, ServerEvent, ServerRole,
+    ServerSettings, StreamIdentity, StreamSettings, ensure_stream,
 };
 use harmonylite_core::codec::Message;
 use harmonylite_core::model::{FrameMark, NodeId, Shard};
@@ -42,6 +42,7 @@ pub(crate) fn settings(data_dir: &Path) -> ServerSettings {
         node_id: node(1),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         peer_auth: Auth::Anonymous,
+        role: ServerRole::Mesh,
         server_config: None,
         stream_names: vec![STREAM.to_owned()],
         max_file_store: 1 << 30,

@@ -1,8 +1,8 @@
-//! What is said about credentials, seeds and certificates.
+//! What is said about servers, credentials, seeds and certificates.
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{assert_said, said, settings};
+use super::{Mode, assert_said, said, settings};
 
 /// A file with that text, which only its owner may read.
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -29,4 +29,64 @@ fn a_seed_is_read_from_its_file_and_wins_over_a_password() {
     let said = said(&format!("nats.seed_file = '{}'", bad.path().display()));
     assert!(said.contains("there is no NKey seed") && !said.contains("SUAD"), "{said}");
     assert_said("nats.seed_file = '/nowhere'", &["no such file"]);
+}
+
+#[test]
+fn servers_of_an_existing_cluster_make_it_shared_mode() {
+    let shared = settings("[nats]\nurls = ['nats://n1:1', 'tls://n2', 'dns://n1:1']\n").nats;
+    let urls: Vec<String> = shared.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (shared.mode, urls),
+        (Mode::Shared, vec!["nats://n1:1".to_owned(), "tls://n2:4222".to_owned()])
+    );
+    assert_said("[nats]\nurls = ['a']\nmode = 'mesh'", &["node.toml:4: error: `nats.urls`", "in mesh mode"]);
+    assert_eq!(settings("[nats]\nurls = []\nmode = 'auto'").nats.mode, Mode::Mesh);
+    assert_said("[nats]\nmode = 'star'", &["must be one of auto, mesh, shared"]);
+    let own_server = "[cluster]\nlisten = '127.0.0.1:1'\npeers = ['a:1']\n[nats]\nurls = ['a']\n";
+    assert_eq!(said(own_server).matches(": warning: ").count(), 2, "{}", said(own_server));
+}
+
+#[test]
+fn credentials_are_taken_out_of_the_addresses() {
+    let me = settings("nats.urls = ['nats://me:s3cret@n1', 'n2']").nats;
+    assert_eq!(me.credentials.as_ref().map(|me| me.user_password.reveal()), Some("s3cret"));
+    assert!(!format!("{me:?}").contains("s3cret"));
+    assert_said("nats.urls = ['a:b@n1', 'c:d@n2']", &["error: `nats.urls`: entry 2", "different users"]);
+    let both = "nats.urls = ['a:b@n1']\nnats.user_name = 'u'\nnats.user_password = 'p'";
+    assert_said(both, &["warning: `nats.urls`", "nats.user_name wins"]);
+    assert_eq!(settings(both).nats.credentials.map(|c| c.user_name).as_deref(), Some("u"));
+}
+
+#[test]
+fn a_hub_listens_where_others_can_name_it() {
+    let hub = settings("[cluster]\nlisten = '127.0.0.1:4221'\n[nats]\nmode = 'shared'");
+    assert_eq!((hub.nats.mode, hub.nats.urls.len()), (Mode::Shared, 0));
+    assert_said("nats.mode = 'shared'", &["error: `nats.mode`", "its port is not fixed", "cluster.listen"]);
+    assert_said("nats.mode = 'shared'\ncluster.listen = '10.0.0.1:4221'", &["needs credentials"]);
+}
+
+#[test]
+fn what_would_make_it_less_safe_is_refused_and_not_ignored() {
+    for key in ["ca_file", "cert_file", "key_file"] {
+        assert_said(&format!("[nats]\n{key} = 'x'"), &["error", "in this version"]);
+    }
+    assert_said("cluster.peers = ['tls://db2:1']", &["error", "TLS is not available"]);
+}
+
+#[test]
+fn files_of_tls_are_looked_into() {
+    let certificate = file("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+    let key = file("-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n");
+    let (certificate, key) = (certificate.path().display(), key.path().display());
+    let urls = "[nats]\nurls = ['n1']\n";
+    let ca = settings(&format!("{urls}ca_file = '{certificate}'")).nats.tls.unwrap();
+    assert!(ca.ca_file.is_some() && ca.certificate.is_none());
+    let pair = format!("{urls}cert_file = '{certificate}'\nkey_file = '{key}'");
+    assert!(settings(&pair).nats.tls.unwrap().certificate.is_some());
+    assert_said(
+        &format!("{urls}cert_file = '{certificate}'"),
+        &["`nats.cert_file`: `nats.key_file` is missing"],
+    );
+    assert_said(&format!("{urls}ca_file = '{key}'"), &["there is no certificate in it"]);
+    assert_said(&format!("{urls}ca_file = '/nowhere'"), &["no such file"]);
 }

@@ -1,0 +1,217 @@
+//! Where a node's streams are: on the nats-server that it runs itself, or on one that it finds (shared mode).
+//!
+//! Both come down to one connection and a few facts. What can never work is found out here, before anything is read or
+//! sent; what only is not there yet is left to the tasks that try again.
+
+use harmonylite_core::limits::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{access, own_streams};
+use crate::config::{Mode, Settings};
+use crate::nats::{
+    self, ConnectSettings, Connection, NatsError, Peer, Server, ServerEvent, ServerPid, ServerRole,
+    ServerSettings, Version,
+};
+
+/// What the server says of itself and nobody has read yet; more is not kept.
+const SERVER_EVENTS_MAX: usize = 16;
+/// Room in the server's store beside the streams.
+const STORE_RESERVE: u64 = 1 << 30;
+/// The store of a server whose streams have no limit: 8 EiB, JetStream counts in signed numbers.
+const STREAM_BYTES_UNLIMITED: u64 = i64::MAX as u64;
+/// What a message needs beside its body: the subject, and headers for its id, its stream and its place in a batch.
+const MESSAGE_OVERHEAD: usize = 4096;
+
+/// The place, reached or not.
+#[derive(Debug)]
+pub(crate) struct Home {
+    /// Our own server, when we run one.
+    server: Option<Server>,
+    connection: Connection,
+    /// Who answered; `None` when nobody has so far.
+    peer: Option<Peer>,
+}
+
+/// What can be said without starting or reaching anything.
+///
+/// # Errors
+/// When it could not work.
+pub(crate) fn check(settings: &Settings) -> Result<(), NatsError> {
+    if let Some(files) = access::tls(settings) {
+        files.check()?;
+    }
+    if runs_server(settings) { Server::check(&server_settings(settings)?) } else { Ok(()) }
+}
+
+impl Home {
+    /// Starts our own server, or looks for the one that the configuration names.
+    ///
+    /// # Errors
+    /// When our own server cannot run, or the other one refuses us or cannot carry the streams. That it cannot be
+    /// reached is none: the node runs, and its changes wait.
+    pub(crate) async fn find(settings: &Settings) -> Result<Self, NatsError> {
+        let server = if runs_server(settings) { Some(start_server(settings).await?) } else { None };
+        let connect =
+            server.as_ref().map_or_else(|| elsewhere(settings), |server| Ok(server.connect_settings()))?;
+        let connection = Connection::open(&connect).await?;
+        let peer = if server.is_some() { None } else { reach(settings, &connection).await? };
+        if peer.is_some() {
+            prepare_streams(settings, &connection).await?;
+        }
+        Ok(Self { server, connection, peer })
+    }
+
+    /// To the streams.
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The largest message that may be sent, in bytes.
+    pub(crate) fn message_size_max(&self) -> usize {
+        self.peer.as_ref().map_or(MESSAGE_SIZE_MAX, |peer| message_size_max(peer.max_payload))
+    }
+
+    /// Where our own server listens.
+    pub(crate) fn listen(&self) -> Option<String> {
+        self.server.as_ref().map(|server| server.listen().to_string())
+    }
+
+    /// Where the streams are reached, without credentials.
+    pub(crate) fn url(&self) -> String {
+        self.server.as_ref().map_or_else(|| self.connection.server().to_owned(), Server::client_url)
+    }
+
+    /// The version of the server, when it is known.
+    pub(crate) fn version(&self) -> Option<Version> {
+        let found = self.peer.as_ref().and_then(|peer| peer.version);
+        self.server.as_ref().map(Server::version).or(found)
+    }
+
+    /// The process of our own server.
+    pub(crate) fn pid(&self) -> ServerPid {
+        self.server.as_ref().map(Server::pid).unwrap_or_default()
+    }
+
+    /// Stops our own server.
+    pub(crate) async fn leave(self) {
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+fn runs_server(settings: &Settings) -> bool {
+    settings.nats.urls.is_empty()
+}
+
+/// The servers that the configuration names.
+fn elsewhere(settings: &Settings) -> Result<ConnectSettings, NatsError> {
+    Ok(ConnectSettings {
+        name: nats::server_name(settings.node_id),
+        servers: settings.nats.urls.iter().map(ToString::to_string).collect(),
+        auth: access::auth(settings)?,
+        tls: access::tls(settings),
+    })
+}
+
+/// Tries as often as it is configured; then the node goes on without.
+async fn reach(settings: &Settings, connection: &Connection) -> Result<Option<Peer>, NatsError> {
+    for left in (0..=settings.nats.connect_retries).rev() {
+        let error = match connection.ready(settings.nats.reconnect_wait).await {
+            Ok(peer) => return peer.check_version(connection.server()).map(|()| Some(peer)),
+            Err(error @ (NatsError::WrongCredentials { .. } | NatsError::Untrusted { .. })) => {
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, left, "trying again");
+    }
+    tracing::error!(
+        server = connection.server(),
+        "starting without the NATS server: changes wait in the database until it is there"
+    );
+    Ok(None)
+}
+
+/// Makes the streams that are missing, and looks at the others.
+async fn prepare_streams(settings: &Settings, connection: &Connection) -> Result<(), NatsError> {
+    for shard in own_streams::shards(settings) {
+        let (stream, identity) = own_streams::shared_stream(settings, shard);
+        match nats::ensure_stream(connection, &stream, &identity).await {
+            Ok(_) => {}
+            // An election, or a server that is just starting: whoever reads the stream looks again.
+            Err(error @ (NatsError::Request { .. } | NatsError::Unreachable { .. })) => {
+                tracing::warn!(stream = stream.name, %error, "looking at the stream failed, it is tried again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn start_server(settings: &Settings) -> Result<Server, NatsError> {
+    let (events, mut received) = mpsc::channel(SERVER_EVENTS_MAX);
+    let server = Server::start(server_settings(settings)?, events, CancellationToken::new()).await?;
+    tokio::spawn(async move {
+        while let Some(event) = received.recv().await {
+            match event {
+                ServerEvent::Down { reason, retry_ms } => {
+                    tracing::error!(reason, retry_ms, "nats-server is down, starting it again");
+                }
+                ServerEvent::Restarted => tracing::info!("nats-server runs again"),
+            }
+        }
+    });
+    Ok(server)
+}
+
+fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
+    let log = &settings.replication_log;
+    let streams = own_streams::shards(settings).map(|shard| own_streams::stream_name(settings, shard));
+    let subjects = own_streams::shards(settings).map(|shard| own_streams::subject(settings, shard));
+    let listen = &settings.cluster.listen;
+    Ok(ServerSettings {
+        binary: settings.nats.server_binary.clone(),
+        data_dir: settings.db_path.parent().map_or_else(Default::default, ToOwned::to_owned),
+        node_id: settings.node_id,
+        listen: (listen.host, listen.port.unwrap_or(0)).into(),
+        peer_auth: access::auth(settings)?,
+        server_config: settings.nats.server_config.clone(),
+        stream_names: streams.collect(),
+        role: match settings.nats.mode {
+            Mode::Mesh => ServerRole::Mesh,
+            Mode::Shared => ServerRole::Hub { subjects: subjects.collect() },
+        },
+        max_file_store: file_store_max(log.max_bytes, log.shards),
+    })
+}
+
+/// All streams full, and a little: the server refuses a stream whose limit does not fit.
+fn file_store_max(stream_bytes: Option<u64>, shards: u16) -> u64 {
+    let all = stream_bytes.unwrap_or(STREAM_BYTES_UNLIMITED).saturating_mul(u64::from(shards));
+    all.saturating_add(STORE_RESERVE).min(STREAM_BYTES_UNLIMITED)
+}
+
+/// A server's limit counts headers, too.
+fn message_size_max(max_payload: usize) -> usize {
+    max_payload.saturating_sub(MESSAGE_OVERHEAD).clamp(MESSAGE_SIZE_MIN, MESSAGE_SIZE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_of_the_server_holds_all_streams() {
+        assert!(file_store_max(Some(4 << 30), 4) > 16 << 30);
+        assert_eq!(file_store_max(None, 4), STREAM_BYTES_UNLIMITED);
+    }
+
+    #[test]
+    fn messages_with_their_headers_fit_the_servers_limit() {
+        assert_eq!(message_size_max(1 << 20), MESSAGE_SIZE_MAX);
+        assert_eq!(message_size_max(64 << 10), (64 << 10) - MESSAGE_OVERHEAD);
+        assert_eq!(message_size_max(8 << 20), MESSAGE_SIZE_MAX);
+    }
+}

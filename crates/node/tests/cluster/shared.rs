@@ -1,0 +1,154 @@
+//! Shared mode: all nodes publish to the streams of one NATS server or cluster, whatever becomes of it meanwhile.
+
+use std::time::{Duration, Instant};
+
+use harmonylite_testkit::{Cluster, NatsCluster, NatsServer, Result, ensure, wait, wait_for};
+use serde_json::Value;
+
+use crate::load::{self, all_arrives, finish_load, start_load};
+use crate::support::{BINARY, DEADLINE, wait_number};
+
+const STREAM: &str = "harmonylite-changes-1";
+
+/// Three nodes that share the streams of these servers and follow them.
+fn sharing(urls: &[String]) -> Result<Cluster> {
+    let mut cluster = Cluster::sharing(BINARY, 3, load::SCHEMA, urls)?;
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    Ok(cluster)
+}
+
+/// How the only stream of a node is.
+fn state(status: &Value) -> &str {
+    status["sources"][0]["state"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn nodes_that_share_a_server_of_others_become_equal() -> Result<()> {
+    let server = NatsServer::start()?;
+    let cluster = sharing(&[server.url()])?;
+    let written = finish_load(start_load(&cluster)?)?;
+    all_arrives(&cluster, &written)?;
+    let status = cluster.nodes[0].status()?;
+    assert_eq!((&status["mode"], &status["sources"][0]["id"]), (&"shared".into(), &STREAM.into()));
+    assert_eq!((&status["nats"]["pid"], &status["listen"]), (&Value::Null, &Value::Null));
+    ensure!(cluster.nodes[0].process().is_some_and(|node| node.children().is_empty()), "it has a child");
+    Ok(())
+}
+
+#[test]
+fn several_shards_are_as_many_shared_streams() -> Result<()> {
+    let server = NatsServer::start()?;
+    let mut cluster = Cluster::sharing(BINARY, 2, load::SCHEMA, &[server.url()])?;
+    cluster.nodes.iter_mut().for_each(|node| node.set("replication_log.shards", 3));
+    cluster.start_all()?;
+    let written = finish_load(start_load(&cluster)?)?;
+    all_arrives(&cluster, &written)
+}
+
+#[test]
+fn one_nodes_server_serves_as_the_hub_of_the_others() -> Result<()> {
+    let mut cluster = Cluster::new(BINARY, 3, load::SCHEMA)?;
+    let hub = cluster.nodes[0].url().replace("nats://", "nats://star:s3cret@");
+    cluster.nodes[0].set("nats.mode", "\"shared\"");
+    cluster.nodes[0].unset("cluster.peers");
+    cluster.nodes[0].set("nats.user_name", "\"star\"");
+    cluster.nodes[0].set("nats.user_password", "\"s3cret\"");
+    cluster.nodes[1..].iter_mut().for_each(|node| node.set_urls([hub.as_str()]));
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    let writers = start_load(&cluster)?;
+    wait("writes", DEADLINE, || writers.iter().all(|writer| writer.written() >= 100))?;
+    cluster.nodes[0].kill9_server()?;
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)?;
+    for node in &cluster.nodes {
+        let log = std::fs::read_to_string(node.log_file())?;
+        ensure!(!format!("{log}{}", node.status()?).contains("s3cret"), "a password is shown");
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_stay_below_the_limit_of_the_server() -> Result<()> {
+    let server = NatsServer::start_with("max_payload: 64KB")?;
+    let mut cluster = Cluster::sharing(BINARY, 2, load::SCHEMA, &[server.url()])?;
+    cluster.start_all()?;
+    let blob = "INSERT INTO shared VALUES(1, hex(randomblob(400000)))";
+    cluster.nodes[0].execute(blob)?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM shared WHERE length(v) = 800000", 1)?;
+    cluster.wait_equal(load::TABLES, DEADLINE).map(drop)
+}
+
+#[test]
+fn killed_nodes_go_on_from_where_they_were() -> Result<()> {
+    let server = NatsServer::start()?;
+    let mut cluster = sharing(&[server.url()])?;
+    let writers = start_load(&cluster)?;
+    for round in 0..12 {
+        let moment = 30 * (round + 1);
+        wait("writes meanwhile", DEADLINE, || writers.iter().all(|writer| writer.written() >= moment))?;
+        let node = &mut cluster.nodes[round as usize % 3];
+        node.kill9()?;
+        node.start()?;
+    }
+    let written = finish_load(writers)?;
+    cluster.nodes.iter_mut().try_for_each(harmonylite_testkit::Node::wait_ready)?;
+    all_arrives(&cluster, &written)
+}
+
+#[test]
+fn leaders_that_are_killed_under_load_lose_nothing() -> Result<()> {
+    let mut nats = NatsCluster::start_with(3, "")?;
+    let mut cluster = Cluster::sharing(BINARY, 3, load::SCHEMA, &nats.urls())?;
+    cluster.nodes.iter_mut().for_each(|node| node.set("replication_log.replicas", 3));
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    let writers = start_load(&cluster)?;
+    for round in 0..3 {
+        let moment = 120 * (round + 1);
+        wait("writes meanwhile", DEADLINE, || writers.iter().all(|writer| writer.written() >= moment))?;
+        let leader = nats.leader_of(STREAM)?;
+        nats.server(leader).kill9()?;
+        // Another one leads before this one is back: the stream really changes hands.
+        wait_for("another leader", DEADLINE, || {
+            let now = nats.leader_of(STREAM)?;
+            ensure!(now != leader, "still {leader}");
+            Ok(())
+        })?;
+        nats.server(leader).restart()?;
+    }
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)?;
+    let info = nats.servers()[0].request(&format!("$JS.API.STREAM.INFO.{STREAM}"), "")?;
+    assert_eq!(info["config"]["num_replicas"], 3, "{info}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_away_for_a_while_is_not_noticed_by_the_application_and_said_in_the_status() -> Result<()>
+{
+    const AWAY: Duration = Duration::from_secs(10);
+    let mut server = NatsServer::start()?;
+    let mut cluster = sharing(&[server.url()])?;
+    let writers = start_load(&cluster)?;
+    server.kill9()?;
+    let gone = Instant::now();
+    wait_for("everybody to have noticed", DEADLINE, || {
+        ensure!(gone.elapsed() > AWAY, "it is not away for long enough");
+        for node in &cluster.nodes {
+            let status = node.status()?;
+            ensure!(state(&status) == "lost" && status["nats"]["connected"] == false, "{status:#}");
+        }
+        Ok(())
+    })?;
+    // A node that starts meanwhile runs, and takes its part as soon as it can.
+    cluster.nodes[2].stop()?;
+    cluster.nodes[2].set("nats.connect_retries", 0);
+    cluster.nodes[2].start()?;
+    cluster.nodes[2].wait_ready()?;
+    server.restart()?;
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)?;
+    cluster.wait_following(DEADLINE)
+}
