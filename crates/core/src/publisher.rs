@@ -32,6 +32,8 @@ enum State {
     Checking(Vec<Shard>),
     Idle,
     Reading,
+    /// The store refused to read; the timer is set.
+    ReadRefused,
     /// The schema is being read; then the log again.
     Schema,
     Publishing(ChangeSet),
@@ -62,6 +64,8 @@ pub(crate) struct Publisher {
     dirty: bool,
     /// All own streams were read to their end at least once since we have this origin.
     checked: bool,
+    /// The database turned out to be an older copy of itself: nothing more is begun under this origin (R9).
+    frozen: bool,
     positions: PublishedPositions,
     /// The last sequence of each own stream, where nobody else writes.
     last: BTreeMap<Shard, StreamSequence>,
@@ -86,6 +90,7 @@ impl Publisher {
             state: State::Checking(shards),
             dirty: true,
             checked: false,
+            frozen: false,
             positions: state.published.clone(),
             last: BTreeMap::new(),
             pending_rows: state.pending_rows,
@@ -113,6 +118,16 @@ impl Publisher {
     /// The own streams were read to their end: the database is no older copy of itself (R9), it may be written.
     pub(crate) fn is_checked(&self) -> bool {
         self.checked
+    }
+
+    /// The database is an older copy of itself: until [`reset`](Self::reset) nothing more is begun, and what the store still
+    /// answers is not sent. The new life must wait until this one is not busy: an answer that came after the reset would
+    /// pass for one of the new life.
+    pub(crate) fn freeze(&mut self) {
+        (self.frozen, self.checked) = (true, false);
+        if !self.is_busy() {
+            self.state = State::Stopped;
+        }
     }
 
     /// Something of ours is with the store or the server.
@@ -161,6 +176,10 @@ impl Publisher {
     /// A change set was read.
     pub(crate) fn on_log_read(&mut self, read: LogRead, effects: &mut Effects) {
         if !matches!(self.state, State::Reading) {
+            return;
+        }
+        if self.frozen {
+            self.state = State::Stopped;
             return;
         }
         self.pending_rows = read.log_rows + read.remaining_rows;
@@ -238,6 +257,10 @@ impl Publisher {
         if !set.waiting.is_empty() {
             return;
         }
+        if self.frozen {
+            self.state = State::Stopped;
+            return;
+        }
         if set.failed.is_empty() {
             self.positions.settled = set.through.max(self.positions.settled);
             self.pending_rows = set.remaining_rows;
@@ -278,19 +301,23 @@ impl Publisher {
 
     /// The store refused to read; the timer brings us back.
     pub(crate) fn on_read_failed(&mut self, effects: &mut Effects) {
+        if !matches!(self.state, State::Reading) {
+            return;
+        }
+        self.state = State::ReadRefused;
         let after_ms = self.backoff.next_ms();
         effects.push(Effect::SetTimer { timer: Timer::RetryRead, after_ms });
     }
 
     /// The store may be asked again.
     pub(crate) fn on_retry_read(&mut self, effects: &mut Effects) {
-        if matches!(self.state, State::Reading) {
+        if matches!(self.state, State::ReadRefused) {
             self.next(true, effects);
         }
     }
 
     fn next(&mut self, more: bool, effects: &mut Effects) {
-        if !self.options.enabled {
+        if !self.options.enabled || self.frozen {
             self.state = State::Stopped;
         } else if more || self.dirty {
             self.dirty = false;
@@ -306,9 +333,10 @@ impl Publisher {
         let (state, waiting_for) = match &self.state {
             State::Checking(_) => ("checking", Some("own streams to be read to their end".to_owned())),
             State::Idle => ("idle", None),
-            State::Reading | State::Schema => ("reading", None),
+            State::Reading | State::ReadRefused | State::Schema => ("reading", None),
             State::Publishing(_) => ("publishing", None),
             State::Waiting(_, error) => ("waiting", Some(error.clone())),
+            State::Stopped if self.frozen => ("waiting", Some("a new incarnation".to_owned())),
             State::Stopped => ("off", None),
         };
         PublisherStatus {

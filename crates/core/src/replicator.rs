@@ -53,6 +53,7 @@ pub struct Replicator {
     tables: Vec<TableReport>,
     state: StoreState,
     life: Life,
+    minting: Minting,
     counters: Counters,
     /// In the database now.
     dead_letters: u64,
@@ -60,6 +61,16 @@ pub struct Replicator {
     now: Timestamp,
     /// Requests that the store refused and that are due again.
     retry: Vec<StoreRequest>,
+}
+
+/// Whether the database turned out to be an older copy of itself (R9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Minting {
+    No,
+    /// The old life still waits for answers.
+    Wanted,
+    /// The store was asked.
+    Asked,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +126,7 @@ impl Replicator {
             scanner: Scanner::new(),
             tables: Vec::new(),
             life: Life::Running,
+            minting: Minting::No,
             counters: Counters::default(),
             dead_letters: state.dead_letters,
             now: Timestamp::default(),
@@ -154,6 +166,7 @@ impl Replicator {
         }
         self.consumer.set_published(self.publisher.positions().clone());
         self.consumer.pump(effects);
+        self.mint(effects);
         self.housekeep(effects);
         self.scan(effects);
         self.end_if_done(effects);
@@ -208,7 +221,8 @@ impl Replicator {
             Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(effects),
             Input::OwnFramesInspected { older_copy: Some(reason) } => {
                 effects.push(Effect::Emit(Event::OlderCopyFound { reason }));
-                effects.push(Effect::MintIncarnation);
+                self.publisher.freeze();
+                self.minting = Minting::Wanted;
             }
             Input::IncarnationMinted(state) => self.begin_again(state, effects),
             Input::Housekept(done) => self.on_housekept(done),
@@ -262,8 +276,17 @@ impl Replicator {
         }
     }
 
+    /// A new life begins when the old one has all its answers (R9).
+    fn mint(&mut self, effects: &mut Effects) {
+        if self.minting == Minting::Wanted && !self.publisher.is_busy() {
+            self.minting = Minting::Asked;
+            effects.push(Effect::MintIncarnation);
+        }
+    }
+
     fn begin_again(&mut self, state: StoreState, effects: &mut Effects) {
         effects.push(Effect::Emit(Event::IncarnationMinted { origin: state.origin }));
+        self.minting = Minting::No;
         self.publisher.reset(&state);
         self.housekeeping.saved.clone_from(&state.published);
         self.consumer.reset(&state, effects);

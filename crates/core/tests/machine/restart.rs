@@ -93,7 +93,56 @@ fn a_strange_own_frame_in_a_shared_stream_is_inspected_whenever_it_comes() {
     node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
     assert!(inspects(&node.take()), "this process did not send it");
     node.send(Input::OwnFramesInspected { older_copy: Some("not in the log".to_owned()) });
-    assert!(node.take().contains(&Effect::MintIncarnation));
+    assert!(!node.take().contains(&Effect::MintIncarnation), "the old life waits for an acknowledgement");
+    node.send(Input::Published { shard: Shard::FIRST, last: StreamSequence(1) });
+    assert_eq!(node.take(), [Effect::MintIncarnation], "and reads no more");
+}
+
+/// In shared mode, with a write of ours that is being read: a group of a lost life comes.
+fn older_copy_while_reading() -> Node {
+    let mut node = Node::with(state(), |settings| settings.shared = true);
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::LogRead(LogRead::default()));
+    node.send(Input::LogChanged);
+    node.take();
+    node.deliver(&own(), 1, &group_of(1, 10, 20, 1)[0].bytes);
+    node.send(Input::OwnFramesInspected { older_copy: Some("not in the log".to_owned()) });
+    node
+}
+
+/// Found by the simulator (seed 1054948): what the old life had asked the store for was answered to the new one, which took a
+/// row for sent that was not, and then sent groups in the wrong order.
+#[test]
+fn a_new_life_begins_when_the_old_one_has_its_answers_and_sends_nothing_more() {
+    let mut node = older_copy_while_reading();
+    assert!(!node.take().contains(&Effect::MintIncarnation), "the log is being read");
+    let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 30, 1)])]);
+    node.send(Input::LogRead(LogRead { through: position(30), log_rows: 1, groups, ..LogRead::default() }));
+    assert_eq!(node.take(), [Effect::MintIncarnation], "and nothing is sent");
+    node.send(Input::LogChanged);
+    node.send(Input::TimerFired(Timer::RetryRead));
+    assert_eq!(node.take(), []);
+}
+
+#[test]
+fn a_new_life_does_not_wait_for_a_read_that_the_store_refused() {
+    let mut node = older_copy_while_reading();
+    let (request, error) = (StoreRequest::ReadLog, "database is locked".to_owned());
+    node.send(Input::StoreFailed { request, busy: true, error });
+    let effects = node.take();
+    assert!(effects.contains(&Effect::MintIncarnation), "{effects:?}");
+    node.send(Input::TimerFired(Timer::RetryRead));
+    assert_eq!(node.take(), []);
+}
+
+/// Its positions are of the old life: saved after the new one has begun, they would hide rows that it has to send.
+#[test]
+fn nothing_is_saved_between_the_sign_of_an_older_copy_and_the_new_life() {
+    let mut node = older_copy_while_reading();
+    node.take();
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    let effects = node.take();
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Housekeep(_))), "{effects:?}");
 }
 
 /// Found by the simulator: a node that was killed between publishing and trimming kept its log until the next write.
