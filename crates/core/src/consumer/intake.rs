@@ -80,11 +80,7 @@ impl Consumer {
         let strange = source.kind == Kind::Shared && !self.sent.contains(&header.group);
         if ours && !(own && (source.pass == Pass::Inspect || strange)) {
             // Only our own *current* origin is a reason to skip a frame (R9).
-            if header.is_last() && own {
-                let through = self.own_through.entry(header.place.shard).or_default();
-                *through = header.place.through.max(*through);
-            }
-            return self.pass(id, place);
+            return self.skip_own(id, header, place);
         }
         if ours {
             return self.assemble(id, header, place, body, effects);
@@ -153,7 +149,7 @@ impl Consumer {
         let group = group.finish(id);
         let chain = (group.origin, group.shard);
         let bytes = group.bodies.iter().map(|body| body.bytes.len()).sum();
-        let checkpoint = (source.open.is_empty() && !source.foreign).then_some(place);
+        let checkpoint = (!source.is_inside_group() && !source.foreign).then_some(place);
         let through = group.through;
         source.queued_bytes += bytes;
         if is_planted(Bug::GroupsInParts) && !own && group.bodies.len() > 1 {
@@ -171,6 +167,18 @@ impl Consumer {
             source.queue.push_back(queued);
             self.expected.insert(chain, through);
         }
+    }
+
+    /// A frame that we sent ourselves. A checkpoint inside a group would be of no use to the next process: it needs the whole
+    /// group to learn what is published.
+    fn skip_own(&mut self, id: &SourceId, header: &FrameHeader, place: Place) {
+        let Some(source) = self.sources.get_mut(id) else { return };
+        source.own_open = !header.is_last();
+        if header.is_last() && source.is_ours() {
+            let through = self.own_through.entry(header.place.shard).or_default();
+            *through = header.place.through.max(*through);
+        }
+        self.pass(id, place);
     }
 
     fn leave_to_next_pass(&mut self, id: &SourceId) {

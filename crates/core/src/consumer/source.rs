@@ -101,6 +101,8 @@ pub(super) struct Source {
     pub(super) moved: bool,
     /// Groups of which frames are missing, one per origin at most.
     pub(super) open: BTreeMap<Origin, OpenGroup>,
+    /// The last own frame that was skipped is not the last of its group.
+    pub(super) own_open: bool,
     /// Complete groups to be applied.
     pub(super) queue: VecDeque<QueuedGroup>,
     /// Complete groups of our current origin to be inspected (own streams only).
@@ -142,6 +144,7 @@ impl Source {
             unsaved: false,
             moved: false,
             open: BTreeMap::new(),
+            own_open: false,
             queue: VecDeque::new(),
             inspect: VecDeque::new(),
             in_flight: 0,
@@ -220,6 +223,7 @@ impl Source {
         self.queued_bytes -= dropped;
         self.passed = None;
         self.open.clear();
+        self.own_open = false;
     }
 
     /// The sequence after which delivery has to go on: frames of unfinished groups come again.
@@ -251,7 +255,7 @@ impl Source {
     /// The message at `place` needs nothing (more) from the database: the checkpoint may move there once everything
     /// before it is applied.
     pub(super) fn pass(&mut self, place: Place) {
-        if !self.open.is_empty() || self.foreign {
+        if self.is_inside_group() || self.foreign {
             return;
         }
         if let Some(last) = self.queue.back_mut() {
@@ -268,7 +272,7 @@ impl Source {
     pub(super) fn done(&mut self) {
         self.in_flight -= 1;
         if self.is_drained()
-            && self.open.is_empty()
+            && !self.is_inside_group()
             && !is_planted(Bug::PassedDuringApply)
             && let Some(place) = self.passed.take()
         {
@@ -312,6 +316,12 @@ impl Source {
         self.foreign = false;
         self.received = self.checkpoint.sequence;
         self.open.clear();
+        self.own_open = false;
+    }
+
+    /// Frames of a group are still to come: the checkpoint has to stay before it.
+    pub(super) fn is_inside_group(&self) -> bool {
+        self.own_open || !self.open.is_empty()
     }
 
     /// Nothing of it is left to be applied or inspected.

@@ -98,6 +98,34 @@ fn a_strange_own_frame_in_a_shared_stream_is_inspected_whenever_it_comes() {
     assert_eq!(node.take(), [Effect::MintIncarnation], "and reads no more");
 }
 
+/// Found by the simulator (seed 2014754): the next process saw the end of the group only, did not know it for published, and
+/// sent it again, a duplicate, until the server had forgotten it.
+#[test]
+fn the_checkpoint_never_stands_inside_a_group_of_our_own() {
+    let mut node = Node::with(state(), |settings| settings.shared = true);
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::LogRead(LogRead::default()));
+    node.send(Input::LogChanged);
+    node.take();
+    let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 5000)])]);
+    node.send(Input::LogRead(LogRead { through: position(10), log_rows: 1, groups, ..LogRead::default() }));
+    let sent = node.take().into_iter().find_map(|effect| match effect {
+        Effect::Publish(publish) => Some(publish.messages),
+        _ => None,
+    });
+    let sent = sent.unwrap();
+    assert_eq!(sent.len(), 2);
+    node.deliver(&own(), 1, &sent[0].bytes);
+    assert_eq!(node.checkpoint_of(&own()), 0);
+    // Another node's group, stored between two batches of ours.
+    node.deliver(&own(), 2, &group(0, 5)[0].bytes);
+    node.take();
+    node.applied();
+    assert_eq!(node.checkpoint_of(&own()), 0);
+    node.deliver(&own(), 3, &sent[1].bytes);
+    assert_eq!(node.checkpoint_of(&own()), 3);
+}
+
 /// In shared mode, with a write of ours that is being read: a group of a lost life comes.
 fn older_copy_while_reading() -> Node {
     let mut node = Node::with(state(), |settings| settings.shared = true);
