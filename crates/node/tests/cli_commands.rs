@@ -250,3 +250,31 @@ fn logs_go_to_stderr_and_a_wrong_filter_is_said() {
     assert!(output.stdout.is_empty());
     assert!(String::from_utf8(output.stderr).unwrap().contains("HARMONYLITE_LOG: not a log filter"));
 }
+
+#[test]
+fn the_schema_is_shown_with_the_hash_of_the_original_and_generated_columns() {
+    let (folder, database) = folder_with_database();
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    connection
+        .execute_batch(
+            "DROP TABLE item;
+             CREATE TABLE Books(id INTEGER PRIMARY KEY, title TEXT NOT NULL, author TEXT NOT NULL, publication_year INTEGER)",
+        )
+        .unwrap();
+    let hash = "907f897c838224f10a8a6bfb1ae63396abf7f8235bad760d17af35c72470cccb";
+    let (code, people, _) = outcome(&["schema", "status", "--db", text(&database)]);
+    assert!(code == 0 && people.contains(&format!("hash: {hash}\n")) && people.contains("log"), "{people}");
+    let config = write(&folder, "node.toml", &format!("db_path = {database:?}\nnode_id = 1\n"));
+    assert_eq!(outcome(&["-config", text(&config), "-schema-status"]).1, people);
+    let documents = ["", "CREATE TABLE g(a INTEGER PRIMARY KEY, b AS (a + 1) STORED)"].map(|sql| {
+        connection.execute_batch(sql).unwrap();
+        let (code, document, _) = outcome(&["schema", "status", "--db", text(&database), "--json"]);
+        assert_eq!(code, 0);
+        serde_json::from_str::<serde_json::Value>(&document).unwrap()
+    });
+    assert_eq!(documents[0]["hash"], hash);
+    assert_ne!(documents[1]["hash"], hash);
+    let generated = &documents[1]["tables"].as_array().unwrap()[1];
+    assert_eq!((&generated["name"], &generated["columns"][1]["name"]), (&"g".into(), &"b".into()));
+    assert_eq!(generated["fingerprint"].as_str().map(str::len), Some(16));
+}

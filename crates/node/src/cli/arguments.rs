@@ -80,6 +80,12 @@ A dead letter is missing on this node only. What became of one that was tried ag
         #[command(subcommand)]
         command: DeadLettersCommand,
     },
+    /// Show the tables as replication sees them: fingerprints, and the hash that the original HarmonyLite compares.
+    Schema {
+        /// What to do.
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
     /// Report everything that is wrong with a configuration; change nothing.
     #[command(after_help = "\
 Examples:
@@ -108,6 +114,19 @@ Examples:
     Demo(DemoArguments),
     /// Print the versions of HarmonyLite, of the SQLite inside, and of the nats-server that would run.
     Version(ReportArguments),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SchemaCommand {
+    /// Show tables, columns, fingerprints and the schema's hash of one database, whether a node runs or not.
+    #[command(after_help = "\
+Examples:
+  harmonylite schema status --config node.toml
+  harmonylite schema status --db app.db --json | jq -r .hash
+
+Run it on every node: equal fingerprints mean that rows of the one fit the other. The hash leaves out what the fingerprints
+have more (the order of the key, collations, UNIQUE); it is the one of the original HarmonyLite.")]
+    Status(ReportArguments),
 }
 
 #[derive(Subcommand, Debug)]

@@ -15,8 +15,8 @@ struct Legacy {
 enum Becomes {
     /// The option of the same name, with two dashes.
     Same,
-    /// A subcommand.
-    Command(&'static str),
+    /// A subcommand, word by word.
+    Command(&'static [&'static str]),
     /// This version cannot do it: what it is, and what to do instead.
     Missing(&'static str, &'static str),
 }
@@ -26,8 +26,8 @@ const OPTIONS: &[Legacy] = &[
     Legacy { name: "node-id", becomes: Becomes::Same },
     Legacy { name: "cluster-addr", becomes: Becomes::Same },
     Legacy { name: "cluster-peers", becomes: Becomes::Same },
-    Legacy { name: "cleanup", becomes: Becomes::Command("cleanup") },
-    Legacy { name: "version", becomes: Becomes::Command("version") },
+    Legacy { name: "cleanup", becomes: Becomes::Command(&["cleanup"]) },
+    Legacy { name: "version", becomes: Becomes::Command(&["version"]) },
     Legacy {
         name: "leaf-servers",
         becomes: Becomes::Missing("connecting as a leaf node", "name the other nodes with --cluster-peers"),
@@ -36,15 +36,22 @@ const OPTIONS: &[Legacy] = &[
         name: "save-snapshot",
         becomes: Becomes::Missing("taking snapshots", "start new nodes from a copy of the database"),
     },
-    Legacy { name: "schema-status", becomes: SCHEMA_STATUS },
-    Legacy { name: "schema-status-cluster", becomes: SCHEMA_STATUS },
-    Legacy { name: "pprof", becomes: Becomes::Missing("serving profiles", "leave the option out") },
+    Legacy { name: "schema-status", becomes: Becomes::Command(&["schema", "status"]) },
+    Legacy {
+        name: "schema-status-cluster",
+        becomes: Becomes::Missing(
+            "comparing the schemas of all nodes at once",
+            "run `harmonylite schema status` on each node: equal hashes and fingerprints are equal schemas",
+        ),
+    },
+    Legacy {
+        name: "pprof",
+        becomes: Becomes::Missing(
+            "serving profiles",
+            "leave the option out; perf(1) can profile the running process",
+        ),
+    },
 ];
-
-const SCHEMA_STATUS: Becomes = Becomes::Missing(
-    "comparing schemas",
-    "`harmonylite status` lists the tables of this node that are replicated, and why others are not",
-);
 
 /// Rewrites `arguments`, the program's name first. What is not of the original stays as it is.
 ///
@@ -53,15 +60,17 @@ const SCHEMA_STATUS: Becomes = Becomes::Missing(
 pub(super) fn rewrite(arguments: Vec<OsString>) -> Result<Vec<OsString>, ExitError> {
     let mut arguments = arguments.into_iter();
     let Some(program) = arguments.next() else { return Ok(Vec::new()) };
-    let mut command: Option<OsString> = None;
+    let mut command: Vec<OsString> = Vec::new();
     let mut rest = Vec::new();
     while let Some(argument) = arguments.next() {
         match legacy_option(&argument) {
-            None if command.is_none() && !is_option(&argument) && rest.is_empty() => command = Some(argument),
+            None if command.is_empty() && !is_option(&argument) && rest.is_empty() => command.push(argument),
             None => rest.push(argument),
             Some((option, value)) => match option.becomes {
                 Becomes::Missing(what, instead) => return Err(missing(option.name, what, instead)),
-                Becomes::Command(name) if value.as_deref() != Some("false") => command = Some(name.into()),
+                Becomes::Command(words) if value.as_deref() != Some("false") => {
+                    command = words.iter().map(OsString::from).collect();
+                }
                 Becomes::Command(_) => {}
                 Becomes::Same => {
                     rest.push(format!("--{}", option.name).into());
@@ -70,7 +79,9 @@ pub(super) fn rewrite(arguments: Vec<OsString>) -> Result<Vec<OsString>, ExitErr
             },
         }
     }
-    let command = command.or_else(|| runs(&rest).then(|| "run".into()));
+    if command.is_empty() && runs(&rest) {
+        command.push("run".into());
+    }
     Ok(std::iter::once(program).chain(command).chain(rest).collect())
 }
 
@@ -121,6 +132,7 @@ mod tests {
             ("h -cleanup -config a", "h cleanup --config a"),
             ("h -cleanup=true -config a", "h cleanup --config a"),
             ("h -cleanup=false -config a", "h run --config a"),
+            ("h -config a -schema-status", "h schema status --config a"),
             ("h -version", "h version"),
             ("h --version", "h version"),
         ] {
@@ -138,6 +150,8 @@ mod tests {
             "h run --config a --dry-run",
             "h status --db a --json",
             "h demo --once",
+            "h schema status --db a --json",
+            "h log-level debug harmonylite::nats --db a",
         ] {
             assert_eq!(rewritten(line), line);
         }
@@ -146,14 +160,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_a_wrong_command_line() {
-        for line in [
-            "-leaf-servers a",
-            "-save-snapshot",
-            "-schema-status",
-            "-schema-status-cluster",
-            "-pprof :1",
-            "--pprof=:1",
-        ] {
+        for line in ["-leaf-servers a", "-save-snapshot", "-schema-status-cluster", "-pprof :1", "--pprof=:1"]
+        {
             let arguments = format!("h -config a {line}").split(' ').map(OsString::from).collect();
             let error = rewrite(arguments).unwrap_err();
             assert_eq!(error.code, ExitCode::Usage);

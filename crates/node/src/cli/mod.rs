@@ -16,6 +16,7 @@ mod legacy;
 mod node_socket;
 mod row_view;
 mod run;
+mod schema;
 mod status;
 mod table;
 mod version;
@@ -52,6 +53,7 @@ fn execute(command: Command, environment: &Environment) -> Result<ExitCode, Exit
         Command::Status(arguments) => status::status(&arguments, environment),
         Command::Conflicts { command } => conflicts::run(&command, environment),
         Command::DeadLetters { command } => dead_letters::run(&command, environment),
+        Command::Schema { command } => schema::run(&command, environment),
         Command::CheckConfig(arguments) => check_config::check_config(&arguments, environment),
         Command::Cleanup(arguments) => cleanup::cleanup(&arguments, environment),
         Command::Detach(arguments) => detach::detach(&arguments, environment),
