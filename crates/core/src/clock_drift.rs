@@ -26,6 +26,12 @@ impl ClockDrift {
         Self { limit_ms, ahead: BTreeMap::new() }
     }
 
+    /// Alarms beyond `limit_ms` from now on.
+    pub(crate) fn set_limit(&mut self, limit_ms: Option<u64>, now: Timestamp, effects: &mut Effects) {
+        self.limit_ms = limit_ms;
+        self.review(now, effects);
+    }
+
     /// Changes with these clocks were merged.
     pub(crate) fn on_merged(
         &mut self,

@@ -76,6 +76,8 @@ pub enum Timer {
     RetryStore,
     /// The scan has a step to take, or all tables are to be looked at.
     Scan,
+    /// Nothing happened for as long as a node stays awake.
+    Sleep,
 }
 
 /// Which part of the log to read, and how to cut it.

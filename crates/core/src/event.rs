@@ -136,6 +136,11 @@ pub enum Event {
         /// Whose changes.
         origin: Origin,
     },
+    /// Nothing happened for so long that the node ends.
+    FallsAsleep {
+        /// For how long, in milliseconds.
+        after_ms: u64,
+    },
     /// The database refused a request; it is tried again.
     StoreTrouble {
         /// Which request.

@@ -99,8 +99,21 @@ pub enum Input {
     },
     /// A timer.
     TimerFired(Timer),
+    /// Settings that may change while the node runs have changed.
+    Retuned(Tuning),
     /// End in order: finish what is under way, save positions, exit.
     ShutdownRequested,
+}
+
+/// The settings that may change while the node runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tuning {
+    /// As [`Settings::housekeeping_interval_ms`](crate::replicator::Settings).
+    pub housekeeping_interval_ms: u64,
+    /// As [`Settings::clock_drift_max_ms`](crate::replicator::Settings).
+    pub clock_drift_max_ms: Option<u64>,
+    /// As [`Settings::sleep_after_ms`](crate::replicator::Settings).
+    pub sleep_after_ms: Option<u64>,
 }
 
 /// Which request to the store failed.

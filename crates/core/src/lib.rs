@@ -27,4 +27,5 @@ mod publisher;
 pub mod replicator;
 mod scan;
 pub mod schema;
+mod sleep;
 pub mod status;

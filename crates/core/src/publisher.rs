@@ -135,6 +135,11 @@ impl Publisher {
         matches!(self.state, State::Reading | State::Publishing(_))
     }
 
+    /// Something is still to be sent, or to be found out before it can be. What is never sent (`publish = false`) is not.
+    pub(crate) fn is_pending(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Stopped) || self.options.enabled && self.pending_rows > 0
+    }
+
     /// Nothing more is begun.
     pub(crate) fn stop(&mut self) {
         if !self.is_busy() {

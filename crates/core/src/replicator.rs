@@ -8,12 +8,14 @@ use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
 use crate::event::Event;
 use crate::input::{
     Applied, Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp,
+    Tuning,
 };
 use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
 use crate::planted::{Bug, is_planted};
 use crate::publisher::{Options, Publisher};
 use crate::scan::Scanner;
+use crate::sleep::Sleep;
 use crate::status::{Counters, Status};
 
 /// What a node is told once, at start.
@@ -35,6 +37,8 @@ pub struct Settings {
     pub housekeeping_interval_ms: u64,
     /// How far another node's clock may be ahead of ours before it is an alarm, in milliseconds; `None` never is one.
     pub clock_drift_max_ms: Option<u64>,
+    /// After how long without an event the node ends, in milliseconds; `None` never.
+    pub sleep_after_ms: Option<u64>,
     /// Our own streams, by shard; one for each of `shards`.
     pub own_sources: BTreeMap<Shard, SourceId>,
     /// Shared mode: all nodes publish to those streams, and read them.
@@ -50,6 +54,7 @@ pub struct Replicator {
     drift: ClockDrift,
     housekeeping: Housekeeping,
     scanner: Scanner,
+    sleep: Sleep,
     tables: Vec<TableReport>,
     state: StoreState,
     life: Life,
@@ -124,6 +129,7 @@ impl Replicator {
                 ..Housekeeping::default()
             },
             scanner: Scanner::new(),
+            sleep: Sleep::new(settings.sleep_after_ms),
             tables: Vec::new(),
             life: Life::Running,
             minting: Minting::No,
@@ -140,6 +146,7 @@ impl Replicator {
             replicator.consumer.add(id, shard, kind, effects);
         }
         replicator.set_housekeeping_timer(effects);
+        replicator.sleep.wind_up(effects);
         replicator
     }
 
@@ -149,6 +156,7 @@ impl Replicator {
             return;
         }
         self.now = now;
+        self.sleep.on_input(&input, effects);
         self.route(now, input, effects);
         for own in self.consumer.take_checked(effects) {
             self.publisher.on_checked(own.shard, own.through, own.last, effects);
@@ -237,6 +245,7 @@ impl Replicator {
                 self.on_store_failed(request, busy, error, effects)
             }
             Input::TimerFired(timer) => self.on_timer(timer, effects),
+            Input::Retuned(tuning) => self.on_retuned(tuning, effects),
             Input::ShutdownRequested => self.shut_down(effects),
         }
     }
@@ -262,7 +271,26 @@ impl Replicator {
             }
             Timer::RetryStore => self.retry_store(effects),
             Timer::Scan => self.scanner.on_timer(effects),
+            Timer::Sleep => self.on_sleep_timer(effects),
         }
+    }
+
+    fn on_retuned(&mut self, tuning: Tuning, effects: &mut Effects) {
+        self.settings.housekeeping_interval_ms = tuning.housekeeping_interval_ms;
+        self.set_housekeeping_timer(effects);
+        self.drift.set_limit(tuning.clock_drift_max_ms, self.now, effects);
+        self.sleep.set(tuning.sleep_after_ms, effects);
+    }
+
+    /// What is left to be sent or applied keeps the node awake.
+    fn on_sleep_timer(&mut self, effects: &mut Effects) {
+        let Some(after_ms) = self.sleep.passed_ms() else { return };
+        if self.life != Life::Running || self.publisher.is_pending() || self.consumer.is_behind() {
+            self.sleep.wind_up(effects);
+            return;
+        }
+        effects.push(Effect::Emit(Event::FallsAsleep { after_ms }));
+        self.shut_down(effects);
     }
 
     /// What an apply leaves to be done. Displaced rows are logged on the store's own connection: nobody else notices

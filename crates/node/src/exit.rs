@@ -35,6 +35,8 @@ pub enum ExitCode {
     Address = 9,
     /// The database was busy or the disk full.
     Storage = 10,
+    /// New settings wait for a restart (`reload`).
+    NeedsRestart = 11,
 }
 
 /// One row of the table.
@@ -54,7 +56,8 @@ pub struct Meaning {
 pub const TABLE: &[Meaning] = &[
     Meaning {
         code: ExitCode::Ok,
-        meaning: "All went well. `run` ends with it after SIGTERM or SIGINT, when everything is saved.",
+        meaning: "All went well. `run` ends with it after SIGTERM or SIGINT, when everything is saved, and after \
+                  `sleep_timeout`.",
         remedy: "Nothing.",
         retryable: false,
     },
@@ -105,7 +108,8 @@ pub const TABLE: &[Meaning] = &[
     },
     Meaning {
         code: ExitCode::NotRunning,
-        meaning: "`status`: no HarmonyLite process answers for this database. What the database says is printed.",
+        meaning: "`status`, `reload`, `log-level`: no HarmonyLite process answers for this database. `status` prints what \
+                  the database says.",
         remedy: "Start it with `harmonylite run`.",
         retryable: true,
     },
@@ -122,6 +126,12 @@ pub const TABLE: &[Meaning] = &[
                   written.",
         remedy: "Free space, correct the permissions, or end the transaction that holds the database.",
         retryable: true,
+    },
+    Meaning {
+        code: ExitCode::NeedsRestart,
+        meaning: "`reload`: the configuration was read, but some of what has changed needs a restart; it is named.",
+        remedy: "Start the node again when it suits.",
+        retryable: false,
     },
 ];
 
@@ -245,13 +255,18 @@ pub fn markdown() -> String {
         let again = if row.retryable { "yes" } else { "no" };
         page.push_str(&format!("| {} | {} | {} | {again} |\n", row.code.number(), row.meaning, row.remedy));
     }
-    let final_codes = TABLE.iter().filter(|row| !row.retryable && row.code != ExitCode::Ok);
-    let numbers: Vec<String> = final_codes.map(|row| row.code.number().to_string()).collect();
     page.push_str(&format!(
         "\n```ini\n[Service]\nRestart=on-failure\nRestartPreventExitStatus={}\n```\n",
-        numbers.join(" ")
+        restart_prevented()
     ));
     page
+}
+
+/// The codes of `run` after which a supervisor should not start it again.
+fn restart_prevented() -> String {
+    let of_run = |row: &&Meaning| !matches!(row.code, ExitCode::Ok | ExitCode::NeedsRestart);
+    let final_codes = TABLE.iter().filter(|row| !row.retryable).filter(of_run);
+    final_codes.map(|row| row.code.number().to_string()).collect::<Vec<_>>().join(" ")
 }
 
 const PAGE_HEAD: &str = "\
@@ -272,7 +287,7 @@ mod tests {
     #[test]
     fn the_table_lists_each_code_once_in_order() {
         let numbers: Vec<u8> = TABLE.iter().map(|row| row.code.number()).collect();
-        assert_eq!(numbers, (0..=10).collect::<Vec<u8>>());
+        assert_eq!(numbers, (0..=11).collect::<Vec<u8>>());
     }
 
     #[test]
@@ -283,5 +298,15 @@ mod tests {
         }
         let found = std::fs::read_to_string(&file).unwrap();
         assert!(found == markdown(), "docs/exit-codes.md is stale: run this test with HARMONYLITE_BLESS=1");
+    }
+
+    #[test]
+    fn the_unit_file_prevents_restarts_as_the_table_says_and_leaves_time_for_an_orderly_end() {
+        let unit = include_str!("../../../packaging/systemd/harmonylite@.service");
+        let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        assert_eq!(value("RestartPreventExitStatus"), Some(restart_prevented().as_str()));
+        assert_eq!((value("Restart"), value("Type")), (Some("on-failure"), Some("notify")));
+        // Only the node may get SIGTERM, and 8 s and the server's 10 s must fit.
+        assert_eq!((value("KillMode"), value("TimeoutStopSec")), (Some("mixed"), Some("30s")));
     }
 }

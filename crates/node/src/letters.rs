@@ -4,7 +4,7 @@
 use harmonylite_sqlite::LetterOutcome;
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{ExitCode, ExitError};
+use crate::orders::Failure;
 
 /// Letters of one request at most: the store does nothing else meanwhile.
 pub const LETTERS_MAX: usize = 100;
@@ -34,7 +34,7 @@ pub struct LettersReply {
     /// What became of the letters, in the order asked for; fewer when an error ended it.
     pub outcomes: Vec<LetterReport>,
     /// What ended it early.
-    pub error: Option<LettersError>,
+    pub error: Option<Failure>,
 }
 
 /// What became of one letter.
@@ -46,17 +46,6 @@ pub struct LetterReport {
     pub outcome: String,
     /// Why, when it failed or was postponed.
     pub reason: Option<String>,
-}
-
-/// An error, as it travels.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LettersError {
-    /// The exit code.
-    pub code: u8,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
 }
 
 impl LetterReport {
@@ -91,18 +80,5 @@ impl LetterReport {
     pub fn dropped(id: i64, there: bool) -> Self {
         let word = if there { "dropped" } else { "missing" };
         Self { id, outcome: word.to_owned(), reason: None }
-    }
-}
-
-impl From<ExitError> for LettersError {
-    fn from(error: ExitError) -> Self {
-        Self { code: error.code.number(), message: error.message, hint: error.hint }
-    }
-}
-
-impl From<LettersError> for ExitError {
-    fn from(error: LettersError) -> Self {
-        let code = ExitCode::of_number(error.code).unwrap_or(ExitCode::Unexpected);
-        Self { code, message: error.message, hint: error.hint }
     }
 }

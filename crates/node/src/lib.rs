@@ -8,6 +8,7 @@ pub mod config;
 pub mod exit;
 pub mod letters;
 pub mod nats;
+pub mod orders;
 pub mod runtime;
 pub mod status;
 pub mod telemetry;

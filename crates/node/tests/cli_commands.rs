@@ -278,3 +278,12 @@ fn the_schema_is_shown_with_the_hash_of_the_original_and_generated_columns() {
     assert_eq!((&generated["name"], &generated["columns"][1]["name"]), (&"g".into(), &"b".into()));
     assert_eq!(generated["fingerprint"].as_str().map(str::len), Some(16));
 }
+
+#[test]
+fn what_only_a_running_node_can_do_says_that_none_runs() {
+    let (_folder, database) = folder_with_database();
+    for command in [["reload"].as_slice(), &["log-level"], &["log-level", "debug", "async_nats"]] {
+        let arguments = [command, &["--db", text(&database)]].concat();
+        assert_ends(&arguments, ExitCode::NotRunning, "no harmonylite process runs for this database");
+    }
+}

@@ -141,6 +141,7 @@ impl Node {
             message_size_max: 4096,
             housekeeping_interval_ms: profile.housekeeping_ms,
             clock_drift_max_ms: None,
+            sleep_after_ms: None,
             own_sources,
             shared: profile.mode == Mode::Shared,
         };

@@ -43,6 +43,9 @@ impl Default for ClockSql {
 /// Prepared statements that are kept: about twenty of ours, and ten for each table that changes often.
 const STATEMENTS_KEPT: usize = 256;
 
+/// Steps of SQLite's machine between two signs of progress: well below a millisecond, and too many to cost anything.
+const STEPS_PER_SIGN: std::ffi::c_int = 10_000;
+
 /// What a store is opened with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenOptions {
@@ -169,6 +172,17 @@ impl Store {
     /// From now on the conflict log is kept within `retention`.
     pub fn set_conflict_retention(&mut self, retention: ConflictRetention) {
         self.retention = retention;
+    }
+
+    /// Calls `progressed` again and again while a statement runs, on the thread that runs it: for whoever must tell a long
+    /// request from one that hangs.
+    pub fn on_progress(&mut self, mut progressed: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
+        let handler = move || {
+            progressed();
+            // True would interrupt the statement.
+            false
+        };
+        Ok(self.connection.progress_handler(STEPS_PER_SIGN, Some(handler))?)
     }
 
     /// The database file, as given to [`Store::open`].

@@ -1,6 +1,7 @@
 //! One HarmonyLite process beside its own database: configured, started, asked, killed, and gone on drop.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub struct Node {
     binary: PathBuf,
     port: Port,
     settings: BTreeMap<String, String>,
+    variables: BTreeMap<String, OsString>,
     // Before the folder: the process ends before its files go.
     process: Option<Running>,
     folder: TempDir,
@@ -44,7 +46,15 @@ impl Node {
     pub fn new(binary: impl AsRef<Path>, id: u64, schema: &str) -> Result<Node> {
         let folder = tempfile::tempdir().context("making a folder for a node")?;
         let (binary, port) = (binary.as_ref().to_owned(), Port::reserve()?);
-        let mut node = Node { id, binary, port, settings: BTreeMap::new(), process: None, folder };
+        let mut node = Node {
+            id,
+            binary,
+            port,
+            settings: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            process: None,
+            folder,
+        };
         let connection = node.connection()?;
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
         connection.execute_batch(schema).context("making the database")?;
@@ -103,6 +113,19 @@ impl Node {
         self.settings.remove(key);
     }
 
+    /// Sets an environment variable of its programs, from the next start on.
+    pub fn set_variable(&mut self, name: &str, value: impl Into<OsString>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
+    /// Writes the configuration file as it is set now: for a process that reads it again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_config(&self) -> Result<()> {
+        fs::write(self.config_file(), self.config_text()).context("writing the configuration")
+    }
+
     /// Names the peers, from the next start on.
     pub fn set_peers<'a>(&mut self, urls: impl IntoIterator<Item = &'a str>) {
         let urls: Vec<String> = urls.into_iter().map(literal).collect();
@@ -151,7 +174,7 @@ impl Node {
     /// When it runs already or cannot be started.
     pub fn start(&mut self) -> Result<()> {
         ensure!(!self.is_running(), "node {} runs already", self.id);
-        fs::write(self.config_file(), self.config_text())?;
+        self.write_config()?;
         let mut command = self.command(&["run", "--config"]);
         command.arg(self.config_file());
         self.process = Some(Running::start(&self.name(), command, &self.log_file())?);
@@ -335,6 +358,7 @@ impl Node {
                 command.env_remove(name);
             }
         }
+        command.envs(&self.variables);
         command
     }
 }

@@ -61,6 +61,13 @@ impl ProcessId {
         }
     }
 
+    /// Tells it to read its configuration again (SIGHUP).
+    pub fn hang_up(self) {
+        if self.is_running() {
+            signal(self.pid, Signal::HUP);
+        }
+    }
+
     /// The processes that it started and that still run.
     #[must_use]
     pub fn children(self) -> Vec<ProcessId> {

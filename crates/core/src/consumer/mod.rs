@@ -258,6 +258,12 @@ impl Consumer {
         self.apply.in_flight() || !self.inspecting.is_empty()
     }
 
+    /// Something that came, or that a stream is known to have, is not applied yet. What a stopped source misses is not
+    /// waited for, and what one has that is out of reach is not known.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_busy() || self.sources.values().any(Source::is_behind)
+    }
+
     /// Own streams that were read to their end since the last call, everything of them inspected and applied.
     pub(crate) fn take_checked(&mut self, effects: &mut Effects) -> Vec<OwnStream> {
         let unread = |source: &Source| {

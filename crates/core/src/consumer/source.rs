@@ -329,6 +329,11 @@ impl Source {
         self.queue.is_empty() && self.inspect.is_empty() && self.in_flight == 0
     }
 
+    /// Messages that it is known to have are not applied.
+    pub(super) fn is_behind(&self) -> bool {
+        self.state == State::Following && (self.received < self.last || !self.is_drained())
+    }
+
     pub(super) fn status(&self) -> SourceStatus {
         let (state, reason) = match &self.state {
             State::Connecting => ("connecting", None),

@@ -7,6 +7,7 @@ mod publisher;
 mod restart;
 mod scan;
 mod set_aside;
+mod sleep;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,7 @@ impl Node {
             message_size_max: 4096,
             housekeeping_interval_ms: 5000,
             clock_drift_max_ms: Some(10_000),
+            sleep_after_ms: None,
             own_sources: BTreeMap::from([(Shard::FIRST, own())]),
             shared: false,
         };

@@ -86,6 +86,23 @@ A dead letter is missing on this node only. What became of one that was tried ag
         #[command(subcommand)]
         command: SchemaCommand,
     },
+    /// Have the running node read its configuration again, as SIGHUP does, and say what came of it.
+    #[command(after_help = "\
+Examples:
+  harmonylite reload --config node.toml
+  harmonylite reload --db app.db --json | jq .needs_restart
+
+The node reads the file and the options that it was started with. Which keys change without a restart stands in
+docs/configuration.md. It ends with 0 when everything is in effect, with 11 when something needs a restart, and with 3
+when the configuration is wrong: then nothing has changed.")]
+    Reload(ReportArguments),
+    /// Log more or less at the running node, until its configuration is read again; without a level, say what is logged.
+    #[command(after_help = "\
+Examples:
+  harmonylite log-level debug --config node.toml
+  harmonylite log-level trace harmonylite::nats --config node.toml
+  harmonylite log-level --config node.toml")]
+    LogLevel(LogLevelArguments),
     /// Report everything that is wrong with a configuration; change nothing.
     #[command(after_help = "\
 Examples:
@@ -127,6 +144,18 @@ Examples:
 Run it on every node: equal fingerprints mean that rows of the one fit the other. The hash leaves out what the fingerprints
 have more (the order of the key, collations, UNIQUE); it is the one of the original HarmonyLite.")]
     Status(ReportArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogLevelArguments {
+    /// From which level on: off, error, warn, info, debug or trace.
+    #[arg(value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// Whom: a module such as harmonylite::nats, or another library; all of ours when it is left out.
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) report: ReportArguments,
 }
 
 #[derive(Subcommand, Debug)]

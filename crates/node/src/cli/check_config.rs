@@ -18,7 +18,7 @@ pub(super) fn check_config(
     environment: &Environment,
 ) -> Result<ExitCode, ExitError> {
     let (settings, problems) = match arguments.config.load(environment) {
-        Ok(Loaded { settings, warnings }) => (Some(settings), warnings),
+        Ok(Loaded { settings, warnings, .. }) => (Some(settings), warnings),
         Err(invalid) => (None, invalid.problems),
     };
     if arguments.json {

@@ -16,7 +16,7 @@ use super::{print, run::block_on};
 use crate::config::environment::LOG_VARIABLE;
 use crate::config::{Environment, HostPort, Listen, Logging, Settings};
 use crate::exit::{ExitCode, ExitError};
-use crate::runtime::{self, signals};
+use crate::runtime::{self, Surroundings, signals};
 use crate::telemetry;
 
 const NODES: u64 = 3;
@@ -71,7 +71,8 @@ async fn run_all(nodes: &[Settings], once: bool, stop: CancellationToken) -> Res
     let (started, mut starts) = mpsc::channel(NODES as usize);
     let run = |settings: &Settings| {
         let started = started.clone();
-        runtime::run(settings.clone(), stop.clone(), move |summary| {
+        let surroundings = Surroundings { stop: stop.clone(), ..Surroundings::default() };
+        runtime::run(settings.clone(), surroundings, move |summary| {
             summary.log();
             // There is room for every node.
             let _full = started.try_send(());

@@ -13,7 +13,9 @@ mod dead_letters;
 mod demo;
 mod detach;
 mod legacy;
+mod log_level;
 mod node_socket;
+mod reload;
 mod row_view;
 mod run;
 mod schema;
@@ -54,6 +56,8 @@ fn execute(command: Command, environment: &Environment) -> Result<ExitCode, Exit
         Command::Conflicts { command } => conflicts::run(&command, environment),
         Command::DeadLetters { command } => dead_letters::run(&command, environment),
         Command::Schema { command } => schema::run(&command, environment),
+        Command::Reload(arguments) => reload::reload(&arguments, environment),
+        Command::LogLevel(arguments) => log_level::log_level(&arguments, environment),
         Command::CheckConfig(arguments) => check_config::check_config(&arguments, environment),
         Command::Cleanup(arguments) => cleanup::cleanup(&arguments, environment),
         Command::Detach(arguments) => detach::detach(&arguments, environment),

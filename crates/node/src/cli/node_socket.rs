@@ -8,7 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use crate::exit::{ExitCode, ExitError};
+use crate::orders::{Order, Outcome};
 use crate::status::socket_path;
 
 /// A node answers within a millisecond; one that is busy, or shutting down, may take longer.
@@ -57,4 +60,21 @@ fn unanswered(database: &Path, error: &io::Error) -> ExitError {
         "look into the log of the node"
     };
     ExitError::new(ExitCode::Unexpected, message).with_hint(hint)
+}
+
+/// Has the running node carry out an order, and gives what came of it.
+pub(super) fn order<T: DeserializeOwned>(database: &Path, order: &Order) -> Result<T, ExitError> {
+    let request = serde_json::to_string(order)
+        .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot write json: {error}")))?;
+    let Some(document) = ask(database, &request)? else {
+        let message = format!("{}: no harmonylite process runs for this database", database.display());
+        return Err(
+            ExitError::new(ExitCode::NotRunning, message).with_hint("start it with `harmonylite run`")
+        );
+    };
+    let outcome: Outcome<T> = serde_json::from_str(&document).map_err(|error| {
+        ExitError::new(ExitCode::Unexpected, format!("the node's answer is not understood: {error}"))
+            .with_hint("the node may be of another version, or just ending: compare `harmonylite version`")
+    })?;
+    outcome.into()
 }

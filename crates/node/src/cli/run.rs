@@ -1,12 +1,12 @@
 //! `harmonylite run`: prepares a node and hands over to the runtime; with `--dry-run` it only says what it would do.
 
-use super::arguments::RunArguments;
+use super::arguments::{ConfigArguments, RunArguments};
 use super::{check_config, print, print_warnings, status};
 use crate::config::environment::LOG_VARIABLE;
-use crate::config::{Environment, Problem, Settings};
+use crate::config::{Environment, Loaded, Problem, Settings};
 use crate::exit::{ExitCode, ExitError};
-use crate::runtime::{self, Summary, allocator, signals};
-use crate::telemetry;
+use crate::runtime::{self, Reload, ServiceManager, Summary, Surroundings, allocator, signals};
+use crate::telemetry::{self, LogLevels};
 
 pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
     let loaded = arguments.config.load(environment)?;
@@ -14,18 +14,28 @@ pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result
         print_warnings(&loaded.warnings);
         return dry_run(&loaded.settings);
     }
-    telemetry::init(loaded.settings.logging, environment.variable(LOG_VARIABLE))?;
+    let levels = telemetry::init(loaded.settings.logging, environment.variable(LOG_VARIABLE))?;
     loaded.warnings.iter().for_each(log_warning);
-    start(loaded.settings)?;
+    start(loaded, levels, &arguments.config, environment)?;
     Ok(ExitCode::Ok)
 }
 
 /// Runs the node until it is asked to end.
-fn start(settings: Settings) -> Result<(), ExitError> {
+fn start(
+    Loaded { settings, values: running, .. }: Loaded,
+    levels: LogLevels,
+    config: &ConfigArguments,
+    environment: &Environment,
+) -> Result<(), ExitError> {
     allocator::keep_small();
     block_on(async {
-        let stop = signals::stop().map_err(|error| unexpected("cannot listen for signals", &error))?;
-        runtime::run(settings, stop, Summary::log).await
+        let deaf = |error| unexpected("cannot listen for signals", &error);
+        let (stop, hang_ups) = (signals::stop().map_err(deaf)?, signals::hang_ups().map_err(deaf)?);
+        let (config, variables) = (config.clone(), environment.clone());
+        let load = Box::new(move || Ok(config.load(&variables)?));
+        let manager = ServiceManager::of(environment);
+        let reload = Some(Reload { load, running, levels, hang_ups });
+        runtime::run(settings, Surroundings { stop, manager, reload }, Summary::log).await
     })
 }
 

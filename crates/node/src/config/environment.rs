@@ -3,7 +3,9 @@
 //! The only file of the product that reads `std::env`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use harmonylite_core::model::NodeId;
 use sha2::{Digest, Sha256};
@@ -14,6 +16,13 @@ use super::keys::VARIABLE_PREFIX;
 pub const CONFIG_VARIABLE: &str = "HARMONYLITE_CONFIG";
 /// A `tracing` filter such as `harmonylite=debug` that replaces `logging.verbose`.
 pub const LOG_VARIABLE: &str = "HARMONYLITE_LOG";
+
+/// Where the service manager listens (sd_notify(3)).
+const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
+/// Within which time, in microseconds, it wants to hear that we live (sd_watchdog_enabled(3)).
+const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
+/// Of which process; of the one that it started when it is not set.
+const WATCHDOG_PID_VARIABLE: &str = "WATCHDOG_PID";
 
 /// Where Linux keeps the machine's id.
 const MACHINE_ID_FILE: &str = "/etc/machine-id";
@@ -28,6 +37,10 @@ pub struct Environment {
     pub executable_folder: Option<PathBuf>,
     /// The folders of `PATH`, in order.
     pub search_path: Vec<PathBuf>,
+    /// The socket of the service manager that started us; `None` when none did, or it does not want to be told.
+    pub notify_socket: Option<OsString>,
+    /// The time after which the service manager takes our silence for a hang.
+    pub watchdog: Option<Duration>,
 }
 
 impl Environment {
@@ -44,6 +57,12 @@ impl Environment {
             machine_id: std::fs::read_to_string(MACHINE_ID_FILE).ok(),
             executable_folder: executable.and_then(|file| file.parent().map(PathBuf::from)),
             search_path: search_path.unwrap_or_default(),
+            notify_socket: std::env::var_os(NOTIFY_VARIABLE).filter(|name| !name.is_empty()),
+            watchdog: watchdog(
+                std::env::var(WATCHDOG_VARIABLE).ok().as_deref(),
+                std::env::var(WATCHDOG_PID_VARIABLE).ok().as_deref(),
+                std::process::id(),
+            ),
         }
     }
 
@@ -67,6 +86,13 @@ impl Environment {
             name.starts_with(VARIABLE_PREFIX) && *name != CONFIG_VARIABLE && *name != LOG_VARIABLE
         })
     }
+}
+
+/// The time of the watchdog, when it is meant for the process `own_pid`.
+fn watchdog(usec: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
+    let usec: u64 = usec?.parse().ok().filter(|usec| *usec > 0)?;
+    let ours = pid.is_none_or(|pid| pid.parse() == Ok(own_pid));
+    ours.then(|| Duration::from_micros(usec))
 }
 
 /// The node id of a machine; `None` when its id says nothing (empty, or not yet chosen).
@@ -113,5 +139,17 @@ mod tests {
             None,
         );
         assert_eq!(environment.keys().collect::<Vec<_>>(), [("HARMONYLITE_DB_PATH", "c")]);
+    }
+
+    #[test]
+    fn a_watchdog_is_ours_when_it_names_us_or_nobody() {
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(watchdog(Some("60000000"), None, 7), minute);
+        assert_eq!(watchdog(Some("60000000"), Some("7"), 7), minute);
+        for (usec, pid) in
+            [(Some("60000000"), Some("8")), (Some("0"), None), (Some("soon"), None), (None, Some("7"))]
+        {
+            assert_eq!(watchdog(usec, pid, 7), None);
+        }
     }
 }

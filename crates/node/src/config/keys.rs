@@ -106,8 +106,9 @@ pub const KEYS: &[Key] = &[
     key("polling_interval", within(0, 60_000), Default("0"),
         "Milliseconds between two looks at the database beside file events, for file systems that send none. \
          0 looks every 500 milliseconds."),
-    ignored("sleep_timeout", within(0, i64::MAX), Default("0"),
-        "Milliseconds without any event after which the process ends; 0 is never."),
+    key("sleep_timeout", within(0, 31_536_000_000), Default("0"),
+        "Milliseconds without any event (a commit here, a change from elsewhere) after which the process ends with 0, when \
+         nothing is left to be sent or applied; 0 is never."),
 
     key("replication_log.shards", within(1, SHARDS_MAX), Default("1"),
         "Streams that a node's changes are divided over. The same on all nodes. With more than one, a transaction is \
@@ -211,6 +212,12 @@ pub const KEYS: &[Key] = &[
 ];
 
 impl Key {
+    /// Does a new value take effect when the configuration is read again, without a restart?
+    #[must_use]
+    pub fn changes_at_run_time(&self) -> bool {
+        AT_RUN_TIME.contains(&self.path)
+    }
+
     /// The key of that path.
     #[must_use]
     pub fn find(path: &str) -> Option<&'static Self> {
@@ -245,6 +252,17 @@ impl Preset {
         }
     }
 }
+
+/// Keys whose new values take effect when the configuration is read again.
+const AT_RUN_TIME: &[&str] = &[
+    "cleanup_interval",
+    "polling_interval",
+    "sleep_timeout",
+    "logging.verbose",
+    "conflict.log_max_entries",
+    "conflict.log_max_age",
+    "conflict.max_clock_drift",
+];
 
 /// What the variables of ours begin with.
 pub const VARIABLE_PREFIX: &str = "HARMONYLITE_";

@@ -7,6 +7,7 @@ use std::path::Path;
 
 mod access;
 pub mod address;
+mod changes;
 pub mod environment;
 pub mod keys;
 mod problem;
@@ -20,6 +21,7 @@ mod validate;
 mod value;
 
 pub use address::{HostPort, Listen};
+pub use changes::Values;
 pub use environment::Environment;
 pub use problem::{Invalid, Place, Problem, Severity};
 pub use secret::Secret;
@@ -45,6 +47,8 @@ pub struct Override {
 pub struct Loaded {
     /// What it says.
     pub settings: Settings,
+    /// The same key by key, to be compared with a later reading.
+    pub values: Values,
     /// What its author should know.
     pub warnings: Vec<Problem>,
 }
@@ -86,11 +90,12 @@ pub fn judge(
         raw.add_option(option.key, option.option, &option.value);
     }
     let settings = validate::settings(&mut raw, &whole, environment);
+    let values = Values::of(raw.values());
     let mut problems = raw.problems;
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     match settings {
         Some(settings) if !problems.iter().any(Problem::is_error) => {
-            Ok(Loaded { settings, warnings: problems })
+            Ok(Loaded { settings, values, warnings: problems })
         }
         _ => Err(Invalid { problems }),
     }

@@ -133,6 +133,11 @@ impl Raw {
         self.entries.contains_key(path) || self.refused.contains(&path)
     }
 
+    /// Every value that holds.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.entries.iter().map(|(path, entry)| (*path, &entry.value))
+    }
+
     pub(super) fn value(&self, path: &str) -> Option<&Value> {
         debug_assert!(Key::find(path).is_some(), "no such key: {path}");
         self.entries.get(path).map(|entry| &entry.value)

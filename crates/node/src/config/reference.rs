@@ -78,8 +78,9 @@ pub fn markdown() -> String {
             text.push_str(&heading(key.section()));
         }
         text.push_str(&format!(
-            "| `{}` | {} | {} | {}{} |\n",
+            "| `{}`{} | {} | {} | {}{} |\n",
             key.name(),
+            if key.changes_at_run_time() { " *" } else { "" },
             kind(key.kind),
             default(key.preset),
             escape(key.doc),

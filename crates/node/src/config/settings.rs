@@ -29,6 +29,8 @@ pub struct Settings {
     pub cleanup_interval: Duration,
     /// Between two looks at the database that no file event asked for. Never zero.
     pub polling_interval: Duration,
+    /// After how long without an event the process ends; `None` never.
+    pub sleep_timeout: Option<Duration>,
     /// The streams that carry changes.
     pub replication_log: ReplicationLog,
     /// The server that carries the streams.
@@ -196,6 +198,7 @@ impl Settings {
             replicate: true,
             cleanup_interval: Duration::from_secs(5),
             polling_interval: SAFETY_POLL,
+            sleep_timeout: None,
             replication_log: ReplicationLog::default(),
             nats: Nats::default(),
             cluster: Cluster::default(),

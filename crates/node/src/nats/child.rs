@@ -44,6 +44,10 @@ impl ServerProcess {
             .arg("-sd")
             .arg(files.store())
             .env("GOMEMLIMIT", MEMORY_LIMIT)
+            // What the service manager is told is our business.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

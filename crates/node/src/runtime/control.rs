@@ -1,5 +1,5 @@
 //! The control socket: whoever connects sends a request and ends it, and gets one JSON document. An empty request asks
-//! for the status, another one is about dead letters.
+//! for the status, another one is about dead letters, or an order to the node itself.
 //!
 //! A Unix socket beside the database, so the rights of the folder decide who may ask. Its path may be longer than the
 //! 107 bytes that an address holds: it is reached through `/proc/self/fd`.
@@ -10,19 +10,39 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::driver::Call;
 use super::letters::LettersCall;
+use super::reload::ReloadCall;
+use crate::exit::{ExitCode, ExitError};
 use crate::letters::LettersRequest;
+use crate::orders::{Levels, Order, Outcome};
 use crate::status::socket_path;
+use crate::telemetry::LogLevels;
 
 /// A request is that large at most, in bytes.
 const REQUEST_SIZE_MAX: u64 = 64 << 10;
 /// Calls are served one at a time: who does not end its request must not keep the others waiting.
 const REQUEST_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is asked for, when it is not the status.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Request {
+    Letters(LettersRequest),
+    Order(Order),
+}
+
+/// Where requests go.
+pub(crate) struct Receivers {
+    pub(crate) calls: mpsc::Sender<Call>,
+    /// `None`: the settings of this node are not its process's to change.
+    pub(crate) own: Option<(LogLevels, mpsc::Sender<ReloadCall>)>,
+}
 
 /// The listening socket; the file goes with it.
 #[derive(Debug)]
@@ -44,14 +64,14 @@ impl ControlSocket {
     }
 
     /// Answers until the task is dropped. `render` makes the document.
-    pub(crate) async fn serve<F>(self, calls: mpsc::Sender<Call>, render: F)
+    pub(crate) async fn serve<F>(self, receivers: Receivers, render: F)
     where
         F: Fn(&harmonylite_core::status::Status) -> String,
     {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Err(error) = answer(stream, &calls, &render).await {
+                    if let Err(error) = answer(stream, &receivers, &render).await {
                         tracing::debug!(%error, "control request not answered");
                     }
                 }
@@ -69,7 +89,7 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn answer<F>(mut stream: UnixStream, calls: &mpsc::Sender<Call>, render: &F) -> io::Result<()>
+async fn answer<F>(mut stream: UnixStream, receivers: &Receivers, render: &F) -> io::Result<()>
 where
     F: Fn(&harmonylite_core::status::Status) -> String,
 {
@@ -77,19 +97,48 @@ where
     let mut reading = (&mut stream).take(REQUEST_SIZE_MAX);
     // Who does not end its request in time gets the status.
     let _late = tokio::time::timeout(REQUEST_WITHIN, reading.read_to_string(&mut request)).await;
+    let calls = &receivers.calls;
     let document = if request.is_empty() {
         render(&call(calls, Call::Status).await?)
     } else {
-        let request: LettersRequest = serde_json::from_str(&request)?;
-        let reply = call(calls, |reply| Call::Letters(LettersCall { request, reply })).await?;
-        serde_json::to_string(&reply)?
+        match serde_json::from_str(&request)? {
+            Request::Letters(request) => {
+                let reply = call(calls, |reply| Call::Letters(LettersCall { request, reply })).await?;
+                serde_json::to_string(&reply)?
+            }
+            Request::Order(order) => receivers.obey(order).await?,
+        }
     };
     stream.write_all(document.as_bytes()).await?;
     stream.shutdown().await
 }
 
+impl Receivers {
+    async fn obey(&self, order: Order) -> io::Result<String> {
+        match (order, &self.own) {
+            (Order::Reload, Some((_, reloads))) => {
+                let outcome = call(reloads, |reply| reply).await?;
+                document(outcome)
+            }
+            (Order::LogLevel { level, target }, Some((levels, _))) => {
+                let set = level.map_or(Ok(()), |level| levels.set(&level, target.as_deref()));
+                document(set.map(|()| Levels { filter: levels.filter() }))
+            }
+            (_, None) => document::<()>(Err(ExitError::new(
+                ExitCode::Unexpected,
+                "this node was started without a configuration of its own",
+            )
+            .with_hint("start it with `harmonylite run`"))),
+        }
+    }
+}
+
+fn document<T: Serialize>(result: Result<T, ExitError>) -> io::Result<String> {
+    Ok(serde_json::to_string(&Outcome::from(result))?)
+}
+
 /// Makes a call that is answered, and waits for the answer.
-async fn call<T>(calls: &mpsc::Sender<Call>, make: impl FnOnce(oneshot::Sender<T>) -> Call) -> io::Result<T> {
+async fn call<C, T>(calls: &mpsc::Sender<C>, make: impl FnOnce(oneshot::Sender<T>) -> C) -> io::Result<T> {
     let (reply, answer) = oneshot::channel();
     let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
     calls.send(make(reply)).await.map_err(|_| gone())?;

@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::letters::LettersCall;
+use super::reload::Retuning;
 use super::store_thread::{Request, StoreHandle};
 use super::timers::Timers;
+use super::watchdog::Watchdog;
 use crate::nats::SourceInput;
 use crate::telemetry::events;
 
@@ -44,6 +46,8 @@ pub(crate) enum Call {
     Letters(LettersCall),
     /// A peer's stream became known.
     Source(NewSource),
+    /// The configuration was read again.
+    Retune(Retuning),
 }
 
 /// Where effects go.
@@ -92,6 +96,7 @@ impl Driver {
         mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
+        mut watchdog: Watchdog,
         stop: CancellationToken,
     ) -> Result<(), DriverError> {
         let mut deadline = None;
@@ -105,12 +110,17 @@ impl Driver {
                         self.handle(Input::TimerFired(timer))?;
                     }
                 }
+                () = at(watchdog.next()) => watchdog.look(&self.replicator.status()),
                 () = stop.cancelled(), if deadline.is_none() => {
+                    watchdog.manager.stopping();
                     deadline = Some(Instant::now() + SHUTDOWN_MAX);
                     self.handle(Input::ShutdownRequested)?;
                 }
                 () = at(deadline) => return Err(DriverError::ShutdownTooSlow),
             }
+        }
+        if deadline.is_none() {
+            watchdog.manager.stopping();
         }
         Ok(())
     }
@@ -129,6 +139,10 @@ impl Driver {
                     Ok(())
                 }
             },
+            Call::Retune(Retuning { core, retention, poll }) => {
+                self.ask_store(Request::Retune(retention, poll))?;
+                self.handle(Input::Retuned(core))
+            }
             Call::Source(NewSource { id, shard, requests }) => {
                 if self.world.sources.contains_key(&id) {
                     // Two addresses of one node: the first one serves.

@@ -13,12 +13,15 @@ mod home;
 mod letters;
 mod own_streams;
 mod peers;
+mod reload;
 mod replaced;
+mod service_manager;
 pub mod signals;
 mod store_thread;
 mod summary;
 mod timers;
 mod watch;
+mod watchdog;
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,23 +29,28 @@ use std::time::Duration;
 use harmonylite_core::input::{Input, SchemaRead, StoreState};
 use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
 use harmonylite_core::status::Status;
-use harmonylite_sqlite::{ClockSql, ConflictRetention, LockFile, OpenOptions, Store, StoreErrorKind};
+use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store, StoreErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::clock::wall_ms;
+pub use self::reload::Reload;
+pub use self::service_manager::ServiceManager;
 pub use self::summary::Summary;
 
-use self::control::ControlSocket;
+use self::control::{ControlSocket, Receivers};
 use self::driver::{Call, Driver, DriverError, INPUTS_MAX, World};
 use self::home::Home;
 use self::own_streams::OwnStreams;
 use self::peers::Peers;
+use self::reload::{ReloadCall, Reloader, Retuning};
 use self::store_thread::StoreHandle;
+use self::watchdog::{Progress, Watchdog};
 use crate::config::{Mode, Settings};
 use crate::exit::{ExitCode, ExitError};
 use crate::nats::Connection;
+use crate::telemetry::LogLevels;
 
 /// Requests to one source that may wait: the core sends a handful, and credit in lumps.
 const SOURCE_REQUESTS_MAX: usize = 64;
@@ -54,15 +62,27 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// How long the server may take to save its streams.
 const SERVER_STOP_MAX: Duration = Duration::from_secs(10);
 
-/// Runs a node until `stop`. `started` is told once what runs where, as soon as it runs.
+/// What a node has from the process around it, beside its settings.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Ends the node in order.
+    pub stop: CancellationToken,
+    /// Is told how the node is.
+    pub manager: ServiceManager,
+    /// How the configuration is read again; `None`: it is not.
+    pub reload: Option<Reload>,
+}
+
+/// Runs a node until it is asked to end. `started` is told once what runs where, as soon as it runs.
 ///
 /// # Errors
 /// When the node cannot start, or cannot go on; the message says what to do.
 pub async fn run(
     settings: Settings,
-    stop: CancellationToken,
+    surroundings: Surroundings,
     started: impl FnOnce(&Summary),
 ) -> Result<(), ExitError> {
+    surroundings.manager.status("opening the database");
     let _lock = lock(&settings).await?;
     // Before the database gets triggers that nobody would read.
     home::check(&settings)?;
@@ -71,11 +91,11 @@ pub async fn run(
     // A server of ours ends after us, not with `stop`: what is under way is still to be acknowledged.
     let home = tokio::select! {
         home = Home::find(&settings) => home?,
-        () = stop.cancelled() => return Ok(()),
+        () = surroundings.stop.cancelled() => return Ok(()),
     };
     let summary = Summary::new(&settings, &home, &schema);
     started(&summary);
-    let outcome = operate(&settings, store, state, schema, &home, summary, stop).await;
+    let outcome = operate(&settings, store, state, schema, &home, summary, surroundings).await;
     if tokio::time::timeout(SERVER_STOP_MAX, home.leave()).await.is_err() {
         tracing::warn!("nats-server did not stop in time");
     }
@@ -104,10 +124,7 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
         clock: ClockSql::default(),
     };
     let mut store = Store::open(&settings.db_path, &options)?;
-    store.set_conflict_retention(ConflictRetention {
-        entries_max: settings.conflict.log_max_entries,
-        age_ms_max: settings.conflict.log_max_age.map(in_ms),
-    });
+    store.set_conflict_retention(Retuning::of(settings).retention);
     Ok(store)
 }
 
@@ -119,27 +136,32 @@ async fn operate(
     schema: SchemaRead,
     home: &Home,
     summary: Summary,
-    stop: CancellationToken,
+    Surroundings { stop, manager, reload }: Surroundings,
 ) -> Result<(), ExitError> {
     let tasks = CancellationToken::new();
     let _end_tasks = tasks.clone().drop_guard();
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (calls, called) = mpsc::channel(CALLS_MAX);
-    let own = OwnStreams::of(settings, &state, home.connection());
-    let (store, thread) = start_store(settings, store, &inputs)?;
+    let streams = OwnStreams::of(settings, &state, home.connection());
+    let progress = Progress::default();
+    let (store, thread) = start_store(settings, store, &inputs, &progress)?;
     let watcher = watch::start(&settings.db_path, store.clone());
     let world = World {
         store,
-        publishers: own.start_publishers(&inputs, &tasks),
-        sources: own.start_sources(&inputs, &tasks),
+        publishers: streams.start_publishers(&inputs, &tasks),
+        sources: streams.start_sources(&inputs, &tasks),
     };
     let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
-    serve_calls(settings, summary, home.connection(), &peers, &calls, &tasks);
+    let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, &tasks));
+    serve_calls(settings, summary, home.connection(), &peers, Receivers { calls, own }, &tasks);
     let mut effects = Vec::new();
-    let replicator = Replicator::new(core_settings(settings, home, &own), state, schema, &mut effects);
+    let settings_of_core = core_settings(settings, home, &streams);
+    let replicator = Replicator::new(settings_of_core, state, schema, &mut effects);
     let driver = Driver::start(replicator, world, effects)?;
+    manager.ready();
+    let watchdog = Watchdog::new(manager, progress);
     tokio::select! {
-        ended = driver.run(received, called, stop) => ended?,
+        ended = driver.run(received, called, watchdog, stop) => ended?,
         () = replaced::notice(&settings.db_path) => return Err(replaced::error(&settings.db_path)),
     }
     drop(watcher);
@@ -159,29 +181,50 @@ fn start_store(
     settings: &Settings,
     store: Store,
     inputs: &mpsc::Sender<Input>,
+    progress: &Progress,
 ) -> Result<(StoreHandle, JoinHandle<()>), ExitError> {
-    store_thread::start(store, inputs.clone(), settings.polling_interval)
+    store_thread::start(store, inputs.clone(), settings.polling_interval, progress.clone())
         .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start a thread: {error}")))
 }
 
-/// Answers on the control socket. Without it only `harmonylite status` and `dead-letters` are missing: no reason not to
+/// Reads the configuration again when somebody asks for it.
+fn serve_reloads(
+    reload: Reload,
+    manager: &ServiceManager,
+    calls: &mpsc::Sender<Call>,
+    tasks: &CancellationToken,
+) -> (LogLevels, mpsc::Sender<ReloadCall>) {
+    let levels = reload.levels.clone();
+    let (requests, received) = mpsc::channel(CALLS_MAX);
+    let reloader = Reloader::new(reload, manager.clone(), calls.clone());
+    let tasks = tasks.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tasks.cancelled() => {}
+            () = reloader.serve(received) => {}
+        }
+    });
+    (levels, requests)
+}
+
+/// Answers on the control socket. Without it only `harmonylite status` and other commands are missing: no reason not to
 /// replicate.
 fn serve_calls(
     settings: &Settings,
     summary: Summary,
     connection: &Connection,
     peers: &Peers,
-    calls: &mpsc::Sender<Call>,
+    receivers: Receivers,
     tasks: &CancellationToken,
 ) {
     let socket = match ControlSocket::bind(&settings.db_path) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::warn!(%error, "no control socket, `harmonylite status` and `dead-letters` will not reach this process");
+            tracing::warn!(%error, "no control socket, `harmonylite status` and other commands will not reach this process");
             return;
         }
     };
-    let (connection, peers, calls, tasks) = (connection.clone(), peers.clone(), calls.clone(), tasks.clone());
+    let (connection, peers, tasks) = (connection.clone(), peers.clone(), tasks.clone());
     tokio::spawn(async move {
         let render = |core: &Status| {
             let status = summary.status(core, &peers.list(), connection.is_connected());
@@ -189,12 +232,13 @@ fn serve_calls(
         };
         tokio::select! {
             () = tasks.cancelled() => {}
-            () = socket.serve(calls, render) => {}
+            () = socket.serve(receivers, render) => {}
         }
     });
 }
 
 fn core_settings(settings: &Settings, home: &Home, own: &OwnStreams) -> CoreSettings {
+    let tuning = Retuning::of(settings).core;
     CoreSettings {
         cluster: settings.cluster.name.clone(),
         shards: settings.replication_log.shards,
@@ -202,8 +246,9 @@ fn core_settings(settings: &Settings, home: &Home, own: &OwnStreams) -> CoreSett
         replicate: settings.replicate,
         compress: settings.replication_log.compress,
         message_size_max: home.message_size_max(),
-        housekeeping_interval_ms: in_ms(settings.cleanup_interval),
-        clock_drift_max_ms: settings.conflict.max_clock_drift.map(in_ms),
+        housekeeping_interval_ms: tuning.housekeeping_interval_ms,
+        clock_drift_max_ms: tuning.clock_drift_max_ms,
+        sleep_after_ms: tuning.sleep_after_ms,
         own_sources: own.sources(),
         shared: settings.nats.mode == Mode::Shared,
     }

@@ -1,6 +1,6 @@
-//! SIGTERM and SIGINT: an orderly end.
+//! SIGTERM and SIGINT: an orderly end. SIGHUP: the configuration is to be read again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGTERM or SIGINT cancels. A second one ends the process at once, as if killed: that loses
@@ -20,4 +20,12 @@ pub fn stop() -> std::io::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(stop)
+}
+
+/// SIGHUP, from now on: without this it ends the process.
+///
+/// # Errors
+/// When the process cannot have signal handlers.
+pub fn hang_ups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

@@ -13,17 +13,18 @@ use std::time::{Duration, Instant};
 use harmonylite_core::effect::{ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedGroup, Scan};
 use harmonylite_core::input::{Input, StoreRequest};
 use harmonylite_core::model::Incarnation;
-use harmonylite_sqlite::{LogReadOutcome, Store, StoreError};
+use harmonylite_sqlite::{ConflictRetention, LogReadOutcome, Store, StoreError};
 use tokio::sync::mpsc::Sender;
 
 use super::clock::wall_ms;
 use super::letters::LettersCall;
+use super::watchdog::Progress;
 
 /// The first and the last wait between two looks after something was written.
 const LOOK_FIRST: Duration = Duration::from_micros(50);
 const LOOK_LAST: Duration = Duration::from_millis(8);
-/// Requests under way at once: the core has at most one of each kind; one wake-up, and a call for dead letters (the
-/// control socket serves one at a time) come on top.
+/// Requests under way at once: the core has at most one of each kind; one wake-up, a call for dead letters (the control
+/// socket serves one at a time) and new settings come on top.
 const REQUESTS_MAX: usize = 16;
 
 /// A request to the store.
@@ -39,6 +40,8 @@ pub(crate) enum Request {
     Scan(Scan),
     ReadSchema,
     Letters(LettersCall, PublishedPositions),
+    /// How much of the conflict log is kept, and the time between two looks that nobody asked for.
+    Retune(ConflictRetention, Duration),
 }
 
 /// Sends requests; the thread ends when the last one is dropped.
@@ -63,16 +66,19 @@ impl StoreHandle {
     }
 }
 
-/// Starts the thread. Answers go to `inputs`.
+/// Starts the thread. Answers go to `inputs`; `progress` shows from outside whether it comes forward.
 pub(crate) fn start(
-    store: Store,
+    mut store: Store,
     inputs: Sender<Input>,
     poll: Duration,
+    progress: Progress,
 ) -> std::io::Result<(StoreHandle, JoinHandle<()>)> {
+    let steps = progress.clone();
+    store.on_progress(move || steps.step()).map_err(std::io::Error::other)?;
     let (requests, receiver) = sync_channel(REQUESTS_MAX);
     let woken = Arc::new(AtomicBool::new(false));
     let handle = StoreHandle { requests, woken: woken.clone() };
-    let thread = StoreThread { store, inputs, poll, woken, data_version: None, look: None };
+    let thread = StoreThread { store, inputs, poll, progress, woken, data_version: None, look: None };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
 }
@@ -81,6 +87,7 @@ struct StoreThread {
     store: Store,
     inputs: Sender<Input>,
     poll: Duration,
+    progress: Progress,
     woken: Arc<AtomicBool>,
     data_version: Option<i64>,
     /// The wait before the next look, after something was written.
@@ -92,7 +99,10 @@ impl StoreThread {
         let mut next_poll = Instant::now();
         loop {
             let wait = self.look.unwrap_or_else(|| next_poll.saturating_duration_since(Instant::now()));
-            let open = match requests.recv_timeout(wait) {
+            self.progress.set_busy(false);
+            let received = requests.recv_timeout(wait);
+            self.progress.set_busy(true);
+            let open = match received {
                 Ok(Request::Wake) => {
                     self.woken.store(false, Ordering::Release);
                     self.look = Some(LOOK_FIRST);
@@ -134,6 +144,11 @@ impl StoreThread {
     fn answer(&mut self, request: Request) -> bool {
         let input = match request {
             Request::Wake => return true,
+            Request::Retune(retention, poll) => {
+                self.store.set_conflict_retention(retention);
+                self.poll = poll;
+                return true;
+            }
             Request::Letters(call, published) => {
                 return call.perform(&mut self.store, &published, &self.inputs);
             }

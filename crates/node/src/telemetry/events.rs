@@ -65,6 +65,9 @@ pub(crate) fn log(event: &Event) {
             tracing::error!(%origin, ahead_ms, "a clock is too far ahead, look at the time on its node");
         }
         Event::ClockWithinLimit { origin } => tracing::info!(%origin, "clock within the limit again"),
+        Event::FallsAsleep { after_ms } => {
+            tracing::info!(after_ms, "nothing happened for so long, ending in order")
+        }
         Event::StoreTrouble { request, error } => {
             tracing::error!(request, error, "the database refused, trying again");
         }

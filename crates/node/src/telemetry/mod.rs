@@ -1,52 +1,66 @@
 //! Logs: lines on stderr, for people or as JSON. Messages are lower case, values are fields.
 
 pub(crate) mod events;
+mod levels;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
+#[cfg(doc)]
 use crate::config::environment::LOG_VARIABLE;
 use crate::config::{LogFormat, Logging};
 use crate::exit::{ExitCode, ExitError};
 
+pub use self::levels::LogLevels;
+
 /// Our own crates, and the lines of the nats-server beside us.
 const OURS: [&str; 3] = ["harmonylite", "harmonylite_core", "harmonylite_sqlite"];
 
-/// Starts logging, once per process. `filter` is what [`LOG_VARIABLE`] says, and wins over `verbose`.
+/// Starts logging, once per process, and gives what changes its levels. `filter` is what [`LOG_VARIABLE`] says, and wins
+/// over `verbose`.
 ///
 /// # Errors
 /// When the filter is not one, or logging was started before.
-pub fn init(logging: Logging, filter: Option<&str>) -> Result<(), ExitError> {
+pub fn init(logging: Logging, filter: Option<&str>) -> Result<LogLevels, ExitError> {
+    let levels = LogLevels::new(logging.verbose, filter);
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(self::filter(logging.verbose, filter)?)
+        .with_env_filter(levels.current()?)
         .with_writer(std::io::stderr)
         .with_timer(SystemTime)
         .with_target(logging.verbose)
         .with_ansi(std::io::stderr().is_terminal());
     let started = match logging.format {
-        LogFormat::Console => builder.try_init(),
+        LogFormat::Console => {
+            let builder = builder.with_filter_reloading();
+            levels.apply_with(builder.reload_handle());
+            builder.try_init()
+        }
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+            let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            let builder = builder.with_filter_reloading();
+            levels.apply_with(builder.reload_handle());
+            builder.try_init()
         }
     };
-    started.map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start logging: {error}")))
+    started
+        .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start logging: {error}")))?;
+    Ok(levels)
 }
 
-fn filter(verbose: bool, filter: Option<&str>) -> Result<EnvFilter, ExitError> {
-    let Some(text) = filter else { return Ok(EnvFilter::new(default_filter(verbose))) };
-    EnvFilter::try_new(text).map_err(|error| {
-        ExitError::new(ExitCode::Configuration, format!("{LOG_VARIABLE}: not a log filter: {error}"))
-            .with_hint("for example: info, or harmonylite=debug,async_nats=info")
-    })
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|error| format!("not a log filter: {error}"))
 }
 
 /// Libraries speak up only when something is wrong.
 fn default_filter(verbose: bool) -> String {
-    let level = if verbose { "debug" } else { "info" };
-    let ours: Vec<String> = OURS.iter().map(|name| format!("{name}={level}")).collect();
-    format!("warn,{}", ours.join(","))
+    format!("warn,{}", ours(if verbose { "debug" } else { "info" }))
+}
+
+/// All of ours at one level.
+fn ours(level: &str) -> String {
+    OURS.map(|name| format!("{name}={level}")).join(",")
 }
 
 #[cfg(test)]
@@ -64,9 +78,9 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_none_is_an_error_of_the_configuration() {
-        let error = filter(false, Some("harmonylite=loud")).unwrap_err();
+        let error = LogLevels::new(false, Some("harmonylite=loud")).current().unwrap_err();
         assert_eq!(error.code, ExitCode::Configuration);
         assert!(error.message.starts_with("HARMONYLITE_LOG: "));
-        assert!(filter(false, Some("harmonylite=trace")).is_ok());
+        assert!(LogLevels::new(false, Some("harmonylite=trace")).current().is_ok());
     }
 }
