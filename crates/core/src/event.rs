@@ -67,7 +67,7 @@ pub enum Event {
         /// Its size in bytes.
         size: usize,
     },
-    /// A publish has no acknowledgement; the stream is asked what it holds.
+    /// A publish has no acknowledgement; the stream is asked what it holds. Said once, as [`Event::StoreTrouble`].
     PublishUncertain {
         /// Which shard.
         shard: Shard,
@@ -136,12 +136,17 @@ pub enum Event {
         /// Whose changes.
         origin: Origin,
     },
+    /// What was refused, or not acknowledged, works again.
+    TroubleOver {
+        /// Which request.
+        what: &'static str,
+    },
     /// Nothing happened for so long that the node ends.
     FallsAsleep {
         /// For how long, in milliseconds.
         after_ms: u64,
     },
-    /// The database refused a request; it is tried again.
+    /// The database refused a request; it is tried again. Said once, until the reason is another one or it works.
     StoreTrouble {
         /// Which request.
         request: &'static str,

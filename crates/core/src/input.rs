@@ -117,7 +117,7 @@ pub struct Tuning {
 }
 
 /// Which request to the store failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum StoreRequest {
     /// `ReadLog`.
     ReadLog,

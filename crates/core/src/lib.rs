@@ -29,3 +29,4 @@ mod scan;
 pub mod schema;
 mod sleep;
 pub mod status;
+mod trouble;

@@ -248,7 +248,6 @@ impl Publisher {
 
     /// A group may or may not be stored.
     pub(crate) fn on_publish_failed(&mut self, shard: Shard, error: &str, effects: &mut Effects) {
-        effects.push(Effect::Emit(Event::PublishUncertain { shard, error: error.to_owned() }));
         let State::Publishing(set) = &mut self.state else { return };
         if set.waiting.remove(&shard).is_some() {
             set.failed.push(shard);

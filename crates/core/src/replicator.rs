@@ -7,8 +7,8 @@ use crate::consumer::{Consumer, Kind};
 use crate::effect::{Effect, Effects, Housekeep, PublishedPositions, Timer};
 use crate::event::Event;
 use crate::input::{
-    Applied, Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState, TableReport, Timestamp,
-    Tuning,
+    Applied, ApplyFailure, Housekept, Input, LettersTended, SchemaRead, StoreRequest, StoreState,
+    TableReport, Timestamp, Tuning,
 };
 use crate::limits::{EXPIRY_INTERVAL_MS, HOUSEKEEPING_ROWS, RETRY_MAX_MS};
 use crate::model::{Checkpoint, Shard, SourceId};
@@ -17,6 +17,7 @@ use crate::publisher::{Options, Publisher};
 use crate::scan::Scanner;
 use crate::sleep::Sleep;
 use crate::status::{Counters, Status};
+use crate::trouble::Troubles;
 
 /// What a node is told once, at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +56,7 @@ pub struct Replicator {
     housekeeping: Housekeeping,
     scanner: Scanner,
     sleep: Sleep,
+    troubles: Troubles,
     tables: Vec<TableReport>,
     state: StoreState,
     life: Life,
@@ -130,6 +132,7 @@ impl Replicator {
             },
             scanner: Scanner::new(),
             sleep: Sleep::new(settings.sleep_after_ms),
+            troubles: Troubles::default(),
             tables: Vec::new(),
             life: Life::Running,
             minting: Minting::No,
@@ -157,6 +160,7 @@ impl Replicator {
         }
         self.now = now;
         self.sleep.on_input(&input, effects);
+        self.troubles.on_input(&input, effects);
         self.route(now, input, effects);
         for own in self.consumer.take_checked(effects) {
             self.publisher.on_checked(own.shard, own.through, own.last, effects);
@@ -200,6 +204,7 @@ impl Replicator {
             }
             Input::PublishFailed { shard, error } => {
                 self.counters.publishes_uncertain += 1;
+                self.troubles.on_publish(shard, &error, effects);
                 self.publisher.on_publish_failed(shard, &error, effects);
             }
             Input::SourceAdded { source, shard } if self.settings.replicate => {
@@ -225,7 +230,12 @@ impl Replicator {
                 self.consumer.on_retried(&applied, effects);
                 self.follow_up(&applied, effects);
             }
-            Input::ApplyFailed(failure) => self.consumer.on_apply_failed(&failure, effects),
+            Input::ApplyFailed(failure) => {
+                if let ApplyFailure::Store { error } = &failure {
+                    self.troubles.on_apply(error, effects);
+                }
+                self.consumer.on_apply_failed(&failure, effects);
+            }
             Input::OwnFramesInspected { older_copy: None } => self.consumer.on_inspected(effects),
             Input::OwnFramesInspected { older_copy: Some(reason) } => {
                 effects.push(Effect::Emit(Event::OlderCopyFound { reason }));
@@ -242,7 +252,7 @@ impl Replicator {
                 }
             }
             Input::StoreFailed { request, busy, error } => {
-                self.on_store_failed(request, busy, error, effects)
+                self.on_store_failed(request, busy, &error, effects)
             }
             Input::TimerFired(timer) => self.on_timer(timer, effects),
             Input::Retuned(tuning) => self.on_retuned(tuning, effects),
@@ -340,9 +350,9 @@ impl Replicator {
         self.tables = schema.tables;
     }
 
-    fn on_store_failed(&mut self, request: StoreRequest, busy: bool, error: String, effects: &mut Effects) {
+    fn on_store_failed(&mut self, request: StoreRequest, busy: bool, error: &str, effects: &mut Effects) {
         if !busy {
-            effects.push(Effect::Emit(Event::StoreTrouble { request: request.name(), error }));
+            self.troubles.on_store(request, error, effects);
         }
         match request {
             StoreRequest::ReadLog => self.publisher.on_read_failed(effects),
@@ -458,6 +468,7 @@ impl Replicator {
             positions: self.consumer.positions().clone(),
             dead_letters: self.dead_letters,
             clocks_ahead: self.drift.status(self.now),
+            troubles: self.troubles.status(),
             counters: Counters {
                 published_log_rows: self.counters.published_log_rows,
                 published_groups: self.counters.published_groups,

@@ -22,8 +22,19 @@ pub struct Status {
     pub dead_letters: u64,
     /// Origins whose clock is further ahead of ours than allowed, and how far, in milliseconds.
     pub clocks_ahead: BTreeMap<Origin, u64>,
+    /// What fails at the moment, and is tried until it succeeds.
+    pub troubles: Vec<Trouble>,
     /// Since the process started.
     pub counters: Counters,
+}
+
+/// Something that fails at the moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// `apply`, `publish`, `read log`, `housekeeping`, `scan`, `read schema`, `inspect own frames`, `mint incarnation`.
+    pub what: &'static str,
+    /// Why.
+    pub error: String,
 }
 
 /// The publisher's state.

@@ -54,6 +54,8 @@ pub struct NatsStatus {
     pub connected: bool,
     /// Its process, while it runs, when it is the node's own.
     pub pid: Option<u32>,
+    /// Why it stores nothing, when its disk is full or broken; it is started again when that is over.
+    pub trouble: Option<String>,
 }
 
 /// A node that we were told of.
@@ -86,6 +88,8 @@ pub struct ReplicationStatus {
     pub dead_letters: u64,
     /// Whose clock is further ahead of ours than `conflict.max_clock_drift`.
     pub clocks_ahead: Vec<ClockAhead>,
+    /// What fails at the moment, and is tried until it succeeds.
+    pub troubles: Vec<Trouble>,
     /// Since the process started.
     pub counters: Counters,
     /// What stands still until somebody does something.
@@ -159,6 +163,15 @@ pub struct ClockAhead {
     pub ahead_ms: u64,
 }
 
+/// Something that fails at the moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What: `apply`, `publish`, `read log`, `housekeeping` and the like.
+    pub what: String,
+    /// Why.
+    pub error: String,
+}
+
 /// Something that stands still.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Stopped {
@@ -212,6 +225,7 @@ impl From<&core::Status> for ReplicationStatus {
             positions: status.positions.iter().map(PositionStatus::from).collect(),
             dead_letters: status.dead_letters,
             clocks_ahead: status.clocks_ahead.iter().map(ClockAhead::from).collect(),
+            troubles: status.troubles.iter().map(Trouble::from).collect(),
             counters: Counters::from(&status.counters),
         }
     }
@@ -271,6 +285,12 @@ impl From<(&harmonylite_core::model::Origin, &u64)> for ClockAhead {
     }
 }
 
+impl From<&core::Trouble> for Trouble {
+    fn from(trouble: &core::Trouble) -> Self {
+        Self { what: trouble.what.to_owned(), error: trouble.error.clone() }
+    }
+}
+
 impl From<&SourceStatus> for Stopped {
     fn from(source: &SourceStatus) -> Self {
         Self { source: source.id.clone(), reason: source.reason.clone().unwrap_or_default() }
@@ -324,6 +344,7 @@ mod tests {
             positions: [((origin, Shard::FIRST), LogPosition::new(99).unwrap())].into(),
             dead_letters: 3,
             clocks_ahead: [(origin, 60_000)].into(),
+            troubles: vec![core::Trouble { what: "apply", error: "disk full".into() }],
             counters: core::Counters { conflicts: 2, ..core::Counters::default() },
         }
     }
@@ -337,6 +358,7 @@ mod tests {
             [ClockAhead { origin: "1/00000000000000ff".into(), ahead_ms: 60_000 }]
         );
         assert_eq!(status.dead_letters, 3);
+        assert_eq!(status.troubles, [Trouble { what: "apply".into(), error: "disk full".into() }]);
         assert_eq!(status.stopped[0].source, "2/harmonylite-changes-1");
         assert_eq!(status.positions[0].origin, "1/00000000000000ff");
         assert!(!status.tables[0].replicated);

@@ -109,9 +109,12 @@ fn kind_of(error: &rusqlite::ffi::Error) -> StoreErrorKind {
     }
 }
 
+/// What to do about a full disk.
+pub(crate) const FULL_HINT: &str = "free some space on the disk of the database";
+
 fn default_hint(kind: StoreErrorKind) -> Option<&'static str> {
     match kind {
-        StoreErrorKind::Full => Some("free some space on the disk of the database"),
+        StoreErrorKind::Full => Some(FULL_HINT),
         StoreErrorKind::NotADatabase => Some(
             "check db_path: it names something that is not an sqlite database, or an encrypted one, \
              which is not supported",

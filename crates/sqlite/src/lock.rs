@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{StoreError, StoreErrorKind};
+use crate::error::{FULL_HINT, StoreError, StoreErrorKind};
 
 /// Held for as long as it lives; the operating system lets go of it even when the process is killed.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub struct LockFile {
 impl LockFile {
     /// Locks the database at `database` against other sidecars.
     ///
-    /// Errors: [`StoreErrorKind::Locked`] with the holder's process id, or [`StoreErrorKind::ReadOnly`] when the file
-    /// cannot be made beside the database.
+    /// Errors: [`StoreErrorKind::Locked`] with the holder's process id, or [`StoreErrorKind::ReadOnly`] or
+    /// [`StoreErrorKind::Full`] when the file cannot be made beside the database.
     pub fn acquire(database: &Path) -> Result<Self, StoreError> {
         let path = lock_path(database)?;
         loop {
@@ -59,7 +59,7 @@ impl LockFile {
 fn lock_path(database: &Path) -> Result<PathBuf, StoreError> {
     let database = std::fs::canonicalize(database).map_err(|error| {
         let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => StoreErrorKind::Missing,
+            ErrorKind::NotFound => StoreErrorKind::Missing,
             _ => StoreErrorKind::Unreadable,
         };
         StoreError::new(kind, format!("{}: {error}", database.display())).hint("check db_path")
@@ -103,6 +103,9 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     let message = format!("cannot {what} {}: {error}", path.display());
+    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        return StoreError::new(StoreErrorKind::Full, message).hint(FULL_HINT);
+    }
     StoreError::new(StoreErrorKind::ReadOnly, message)
         .hint("the user that runs harmonylite must be able to write in the database's directory")
 }

@@ -196,9 +196,7 @@ impl Consumer {
             ApplyFailure::Source { source, reason, schema } => {
                 self.stop(source, reason.clone(), *schema, effects)
             }
-            ApplyFailure::Store { error } => {
-                let event = Event::StoreTrouble { request: "apply", error: error.clone() };
-                effects.push(Effect::Emit(event));
+            ApplyFailure::Store { .. } => {
                 let wait = self.apply.backoff.next_ms();
                 self.pause(wait, effects);
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use harmonylite_core::effect::Timer;
-use harmonylite_core::input::{Housekept, LettersTended};
+use harmonylite_core::input::{ApplyFailure, Housekept, LettersTended, StoreRequest};
 use harmonylite_core::limits::EXPIRY_INTERVAL_MS;
 
 /// Node 2's group up to `through` is applied; its newest row is `ahead_ms` ahead of our clock.
@@ -107,4 +107,49 @@ fn an_idle_store_is_asked_now_and_then_whether_anything_became_too_old() {
     assert!(asked(&mut node), "it said that there is more");
     node.send(Input::Housekept(Housekept::default()));
     assert!(!asked(&mut node));
+}
+
+fn troubles(node: &Node) -> Vec<(&'static str, String)> {
+    let status = node.replicator.status();
+    status.troubles.into_iter().map(|trouble| (trouble.what, trouble.error)).collect()
+}
+
+#[test]
+fn a_full_disk_is_said_once_and_shown_until_the_work_succeeds() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 1));
+    let full = || Input::ApplyFailed(ApplyFailure::Store { error: "disk is full".to_owned() });
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        node.send(full());
+        said.extend(events(&node.take()));
+        node.send(Input::TimerFired(Timer::RetryApply));
+        assert!(node.wants_apply(), "it goes on trying");
+    }
+    assert_eq!(said, [Event::StoreTrouble { request: "apply", error: "disk is full".to_owned() }]);
+    assert_eq!(troubles(&node), [("apply", "disk is full".to_owned())]);
+    let failed = |error: &str| Input::StoreFailed {
+        request: StoreRequest::Housekeep,
+        busy: false,
+        error: error.to_owned(),
+    };
+    node.take();
+    node.send(failed("disk is full"));
+    node.send(failed("read-only"));
+    let said = events(&node.take());
+    assert_eq!(said.len(), 2, "another reason is news: {said:?}");
+    assert_eq!(troubles(&node).len(), 2);
+    node.applied();
+    let over = Event::TroubleOver { what: "apply" };
+    assert!(events(&node.take()).contains(&over));
+    node.send(Input::Housekept(Housekept::default()));
+    assert_eq!(troubles(&node), []);
+}
+
+#[test]
+fn a_busy_database_is_no_trouble() {
+    let mut node = Node::following();
+    let (request, error) = (StoreRequest::Scan, "database is locked".to_owned());
+    node.send(Input::StoreFailed { request, busy: true, error });
+    assert_eq!((troubles(&node), events(&node.take())), (vec![], vec![]));
 }

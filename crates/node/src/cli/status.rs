@@ -69,6 +69,12 @@ fn render(status: &NodeStatus) -> String {
         let (origin, ahead_s) = (&clock.origin, clock.ahead_ms.div_ceil(1000));
         text.push_str(&format!("\nCLOCK AHEAD {origin}: by {ahead_s} s, look at the time on its node\n"));
     }
+    if let Some(trouble) = &status.nats.trouble {
+        text.push_str(&format!("\nTROUBLE nats-server stores nothing: {trouble}\n"));
+    }
+    for trouble in &replication.troubles {
+        text.push_str(&format!("\nTROUBLE {}, tried until it works: {}\n", trouble.what, trouble.error));
+    }
     for stopped in &replication.stopped {
         text.push_str(&format!("\nSTOPPED {}: {}\n", stopped.source, stopped.reason));
     }
@@ -153,7 +159,7 @@ fn sources(status: &NodeStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{ClockAhead, NatsStatus, PeerStatus, SourceStatus, Stopped};
+    use crate::status::{ClockAhead, NatsStatus, PeerStatus, SourceStatus, Stopped, Trouble};
 
     fn table(name: &str, reason: Option<&str>, notes: &[&str]) -> TableStatus {
         TableStatus {
@@ -178,6 +184,7 @@ mod tests {
             nats: NatsStatus {
                 url: "nats://127.0.0.1:4221".into(),
                 connected: true,
+                trouble: Some("no space left on device".into()),
                 ..NatsStatus::default()
             },
             peers: vec![PeerStatus {
@@ -202,6 +209,8 @@ mod tests {
         }];
         replication.dead_letters = 3;
         replication.clocks_ahead = vec![ClockAhead { origin: "3/0000000000000001".into(), ahead_ms: 59_001 }];
+        replication.troubles =
+            vec![Trouble { what: "apply".into(), error: "database or disk is full".into() }];
         replication.stopped =
             vec![Stopped { source: "2/changes-1".into(), reason: "2 messages are gone".into() }];
         status
@@ -234,6 +243,10 @@ SOURCE       STATE    CHECKPOINT  BEHIND  ROWS  LAG  WHY
 DEAD LETTERS 3: `harmonylite dead-letters list` shows them
 
 CLOCK AHEAD 3/0000000000000001: by 60 s, look at the time on its node
+
+TROUBLE nats-server stores nothing: no space left on device
+
+TROUBLE apply, tried until it works: database or disk is full
 
 STOPPED 2/changes-1: 2 messages are gone
 ";

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::NatsError;
 use super::server_config::{ServerFiles, write_private};
+use super::store_trouble::StoreTrouble;
 
 /// The Go runtime keeps the server's heap near this: traffic of large messages took it to 310 MB.
 const MEMORY_LIMIT: &str = "256MiB";
@@ -36,7 +37,11 @@ pub(super) struct ServerProcess {
 impl ServerProcess {
     /// Starts it and notes who it is. The calling thread must live for as long as the server is to: its end is what
     /// the kernel takes for the parent's death.
-    pub(super) fn spawn(binary: &Path, files: &ServerFiles) -> Result<Self, NatsError> {
+    pub(super) fn spawn(
+        binary: &Path,
+        files: &ServerFiles,
+        trouble: &StoreTrouble,
+    ) -> Result<Self, NatsError> {
         let mut command = Command::new(binary);
         command
             .arg("-c")
@@ -61,7 +66,10 @@ impl ServerProcess {
         };
         let mut child = command.spawn().map_err(unusable)?;
         let last_lines = Arc::<Mutex<VecDeque<String>>>::default();
-        let log = child.stderr.take().map(|stderr| tokio::spawn(join_log(stderr, Arc::clone(&last_lines))));
+        let log = child
+            .stderr
+            .take()
+            .map(|stderr| tokio::spawn(join_log(stderr, Arc::clone(&last_lines), trouble.clone())));
         let process = Self { child, last_lines, log };
         process.note(files)?;
         Ok(process)
@@ -173,7 +181,7 @@ fn die_with_this_thread(command: &mut Command) {
     }
 }
 
-async fn join_log(stderr: ChildStderr, last_lines: Arc<Mutex<VecDeque<String>>>) {
+async fn join_log(stderr: ChildStderr, last_lines: Arc<Mutex<VecDeque<String>>>, trouble: StoreTrouble) {
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);
@@ -181,6 +189,7 @@ async fn join_log(stderr: ChildStderr, last_lines: Arc<Mutex<VecDeque<String>>>)
         if line.is_empty() {
             continue;
         }
+        trouble.hear(line);
         let mut last = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == LAST_LINES {
             last.pop_front();

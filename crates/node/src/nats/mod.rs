@@ -14,6 +14,7 @@ mod server;
 mod server_binary;
 mod server_config;
 mod source;
+mod store_trouble;
 mod stream;
 
 pub use access::{Auth, CertificateFiles, Credentials, NKey, Secret, TlsFiles};
@@ -24,6 +25,7 @@ pub use server::{Server, ServerEvent, ServerPid};
 pub use server_binary::{SERVER_VERSION_MIN, Version, find_server_binary};
 pub use server_config::{ServerRole, ServerSettings, server_name};
 pub use source::{SourceInput, SourceSettings, spawn_source};
+pub use store_trouble::StoreTrouble;
 pub use stream::{StreamIdentity, StreamSettings, ensure_stream, observe_stream};
 
 use harmonylite_core::model::NodeId;

@@ -17,6 +17,7 @@ use super::access::{Auth, Credentials, Secret};
 use super::child::{ServerProcess, stop_stale};
 use super::connect::{ConnectSettings, Connection};
 use super::server_config::{ServerFiles, ServerSettings, check_listener, write_config, write_private};
+use super::store_trouble::StoreTrouble;
 use super::{NatsError, Version, find_server_binary, random_hex, server_name};
 
 /// 30 ms with an empty store, 0.3 s with 100,000 messages; a slow disk and millions of them take longer.
@@ -49,6 +50,7 @@ pub struct Server {
     local: Credentials,
     name: String,
     pid: ServerPid,
+    trouble: StoreTrouble,
     stop: DropGuard,
     supervisor: JoinHandle<()>,
 }
@@ -103,12 +105,20 @@ impl Server {
         let name = server_name(settings.node_id);
         let connect = connect_settings(&name, listen, &local);
         let stop = cancel.child_token();
-        let pid = ServerPid::default();
-        let mut launcher =
-            Launcher { binary, files, connect, listen, pid: pid.clone(), stop: stop.clone(), _lock: lock };
+        let (pid, trouble) = (ServerPid::default(), StoreTrouble::default());
+        let mut launcher = Launcher {
+            binary,
+            files,
+            connect,
+            listen,
+            pid: pid.clone(),
+            trouble: trouble.clone(),
+            stop: stop.clone(),
+            _lock: lock,
+        };
         let process = launcher.launch().await?;
         let supervisor = tokio::spawn(launcher.supervise(process, events));
-        Ok(Self { listen, version, local, name, pid, stop: stop.drop_guard(), supervisor })
+        Ok(Self { listen, version, local, name, pid, trouble, stop: stop.drop_guard(), supervisor })
     }
 
     /// Where it listens: stays the same over restarts.
@@ -127,6 +137,12 @@ impl Server {
     #[must_use]
     pub fn pid(&self) -> ServerPid {
         self.pid.clone()
+    }
+
+    /// Why it stores nothing, when it does not; followed over restarts.
+    #[must_use]
+    pub fn store_trouble(&self) -> StoreTrouble {
+        self.trouble.clone()
     }
 
     /// The server's version.
@@ -155,6 +171,7 @@ struct Launcher {
     connect: ConnectSettings,
     listen: SocketAddr,
     pid: ServerPid,
+    trouble: StoreTrouble,
     stop: CancellationToken,
     /// Two servers on one directory both start and corrupt it silently. Held until the child is gone.
     _lock: File,
@@ -163,7 +180,8 @@ struct Launcher {
 impl Launcher {
     async fn launch(&mut self) -> Result<ServerProcess, NatsError> {
         remove_ports_files(&self.files);
-        let mut process = ServerProcess::spawn(&self.binary, &self.files)?;
+        self.trouble.clear();
+        let mut process = ServerProcess::spawn(&self.binary, &self.files, &self.trouble)?;
         let pid = process.pid();
         let outcome = tokio::select! {
             biased;
@@ -232,16 +250,24 @@ impl Launcher {
         let mut delay = RESTART_DELAY_MIN;
         loop {
             let started = Instant::now();
-            let status = tokio::select! {
+            let store = self.files.store();
+            let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => return process.stop().await,
-                status = process.ended() => status,
+                status = process.ended() => Some(status),
+                () = self.trouble.is_over(&store) => None,
             };
             self.pid.set(None);
             if started.elapsed() > STEADY_AFTER {
                 delay = RESTART_DELAY_MIN;
             }
-            let reason = format!("nats-server ended ({status}): {}", process.final_words().await);
+            let reason = match ended {
+                Some(status) => format!("nats-server ended ({status}): {}", process.final_words().await),
+                None => {
+                    process.stop().await;
+                    "nats-server has stopped to store, and its disk takes files again".to_owned()
+                }
+            };
             match self.restart(&mut delay, reason, &events).await {
                 Some(restarted) => process = restarted,
                 None => return,

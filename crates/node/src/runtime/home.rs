@@ -11,7 +11,7 @@ use super::{access, own_streams};
 use crate::config::{Mode, Settings};
 use crate::nats::{
     self, ConnectSettings, Connection, NatsError, Peer, Server, ServerEvent, ServerPid, ServerRole,
-    ServerSettings, Version,
+    ServerSettings, StoreTrouble, Version,
 };
 
 /// What the server says of itself and nobody has read yet; more is not kept.
@@ -91,6 +91,11 @@ impl Home {
     /// The process of our own server.
     pub(crate) fn pid(&self) -> ServerPid {
         self.server.as_ref().map(Server::pid).unwrap_or_default()
+    }
+
+    /// Why our own server stores nothing, when it does not.
+    pub(crate) fn store_trouble(&self) -> StoreTrouble {
+        self.server.as_ref().map(Server::store_trouble).unwrap_or_default()
     }
 
     /// Stops our own server.

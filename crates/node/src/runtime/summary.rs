@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::home::Home;
 use super::peers::PeerState;
 use crate::config::Settings;
-use crate::nats::ServerPid;
+use crate::nats::{ServerPid, StoreTrouble};
 use crate::status::{NatsStatus, NodeStatus, PeerStatus, ReplicationStatus};
 
 /// A node that runs, as far as it does not change.
@@ -18,6 +18,7 @@ pub struct Summary {
     frame: NodeStatus,
     started: Instant,
     pid: ServerPid,
+    store: StoreTrouble,
     /// Replicated tables.
     replicated: Vec<String>,
     /// Tables that are left out.
@@ -32,6 +33,7 @@ impl Summary {
             frame: frame(settings, home),
             started: Instant::now(),
             pid: home.pid(),
+            store: home.store_trouble(),
             replicated: reported(false).map(|table| table.name.clone()).collect(),
             left_out: reported(true).count(),
         }
@@ -61,6 +63,7 @@ impl Summary {
         status.incarnation = format!("{:016x}", core.origin.raw_incarnation());
         status.uptime_s = self.started.elapsed().as_secs();
         status.nats.pid = self.pid.get();
+        status.nats.trouble = self.store.get();
         status.nats.connected = connected;
         status.replication = ReplicationStatus::from(core);
         status.peers = peers.iter().map(|peer| peer_status(peer, core)).collect();

@@ -101,6 +101,7 @@ fn line(status: &Status) -> String {
     if status.dead_letters > 0 {
         parts.push(format!("{} dead letters", status.dead_letters));
     }
+    parts.extend(status.troubles.iter().map(|trouble| format!("{} fails: {}", trouble.what, trouble.error)));
     for (id, source) in status.sources.iter().filter(|(_, source)| source.state == "stopped") {
         parts.push(format!("STOPPED {id}: {}", source.reason.as_deref().unwrap_or_default()));
     }
@@ -113,7 +114,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use harmonylite_core::model::{Incarnation, NodeId, Origin, SourceId, StreamSequence};
-    use harmonylite_core::status::{Counters, PublisherStatus, SourceStatus};
+    use harmonylite_core::status::{Counters, PublisherStatus, SourceStatus, Trouble};
 
     use super::*;
 
@@ -172,12 +173,13 @@ mod tests {
             positions: BTreeMap::new(),
             dead_letters: 1,
             clocks_ahead: BTreeMap::new(),
+            troubles: vec![Trouble { what: "apply", error: "the disk is full".into() }],
             counters: Counters::default(),
         };
         assert_eq!(
             line(&status),
             "following 1 of 2 sources, 3 rows to send, waiting for the server, 1 dead letters, \
-             STOPPED 3/changes-1: 2 messages are gone"
+             apply fails: the disk is full, STOPPED 3/changes-1: 2 messages are gone"
         );
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn log(event: &Event) {
             tracing::error!(table, size, "row too large to travel, it stays on this node");
         }
         Event::PublishUncertain { shard, error } => {
-            tracing::warn!(%shard, error, "publish not acknowledged, asking the stream");
+            tracing::warn!(%shard, error, "publish not acknowledged, asking the stream and trying again");
         }
         Event::OlderCopyFound { reason } => {
             tracing::warn!(reason, "the database is an older copy of itself, taking a new incarnation");
@@ -69,8 +69,9 @@ pub(crate) fn log(event: &Event) {
             tracing::info!(after_ms, "nothing happened for so long, ending in order")
         }
         Event::StoreTrouble { request, error } => {
-            tracing::error!(request, error, "the database refused, trying again");
+            tracing::error!(request, error, "the database refused, trying again until it works");
         }
+        Event::TroubleOver { what } => tracing::info!(what, "works again"),
     }
 }
 
