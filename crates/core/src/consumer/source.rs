@@ -175,7 +175,7 @@ impl Source {
             Some("the stream was made anew".to_owned())
         } else if stream.last < at {
             Some(format!("the stream ends at {}, we had consumed {at}", stream.last))
-        } else if stream.first <= at && stream.mark != Some(mark) {
+        } else if stream.first <= at && mark != FrameMark::UNKNOWN && stream.mark != Some(mark) {
             Some(format!("the stream holds another message at {at}"))
         } else {
             None

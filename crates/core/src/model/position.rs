@@ -111,6 +111,11 @@ impl fmt::Display for SourceId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FrameMark(pub u64);
 
+impl FrameMark {
+    /// Of a message that was never looked at: whatever is there is taken for it.
+    pub const UNKNOWN: Self = Self(0);
+}
+
 /// How far a source is consumed: everything up to `sequence` is applied (or rightly dropped), in the same
 /// transaction as the rows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -357,3 +357,21 @@ fn a_stream_that_lost_its_end_is_read_again_from_the_checkpoint_before() {
     assert_eq!(batch.groups[0].through, position(25));
     assert_eq!(batch.checkpoints[&peer()].mark, again[0].mark);
 }
+
+#[test]
+fn a_checkpoint_whose_message_nobody_knows_is_taken_for_what_the_stream_holds() {
+    let mut state = state();
+    state.checkpoints.insert(peer(), checkpoint(2, FrameMark::UNKNOWN));
+    let mut node = Node::with(state, |_| ());
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    node.take();
+    let stream = StreamFacts { mark: Some(FrameMark(7)), ..facts(3) };
+    node.send(Input::StreamObserved { source: peer(), stream });
+    let effects = node.take();
+    assert_eq!(follows(&effects)[0].after, StreamSequence(2));
+    assert!(
+        !events(&effects).iter().any(|event| matches!(event, Event::StreamRestarted { .. })),
+        "{effects:?}"
+    );
+}

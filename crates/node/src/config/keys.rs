@@ -90,8 +90,10 @@ pub const KEYS: &[Key] = &[
     key("node_id", within(0, i64::MAX), Example("1"),
         "Who this node is: a number of its own for every node of the cluster, and the same for the whole life of the \
          database. When it is not set (or 0) it is derived from the machine id; with two nodes on one machine it must be set."),
-    ignored("seq_map_path", Text, Example("\"/var/lib/app/seq-map.cbor\""),
-        "A file that shows how far each stream is consumed. The positions themselves are in the database."),
+    key("seq_map_path", Text, Example("\"/var/lib/app/seq-map.cbor\""),
+        "A file that shows how far each source is consumed: a CBOR map of source to the last sequence that is applied. The \
+         positions that count are in the database. At start the lower of both holds, and a source that the file does not \
+         name is read from its beginning; what was applied already is dropped."),
     key("publish", Bool, Default("true"),
         "Send local changes to the other nodes. What is not sent stays in the change log until this is true again."),
     key("replicate", Bool, Default("true"), "Apply the changes of other nodes."),

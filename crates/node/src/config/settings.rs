@@ -21,6 +21,8 @@ pub struct Settings {
     pub node_id: NodeId,
     /// The node id comes from the machine id: two nodes on one machine would be the same.
     pub node_id_derived: bool,
+    /// Where the sequence map is kept, absolute; `None`: nowhere.
+    pub seq_map_path: Option<PathBuf>,
     /// Send local changes.
     pub publish: bool,
     /// Apply the changes of others.
@@ -194,6 +196,7 @@ impl Settings {
             db_path,
             node_id,
             node_id_derived: false,
+            seq_map_path: None,
             publish: true,
             replicate: true,
             cleanup_interval: Duration::from_secs(5),

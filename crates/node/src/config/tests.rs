@@ -69,7 +69,7 @@ fn a_configuration_for_three_nodes_on_one_machine_is_understood() {
 fn every_key_that_is_acted_on_changes_the_settings() {
     let changed = settings(
         "publish = false\nreplicate = false\ncleanup_interval = 100\npolling_interval = 20\n\
-         sleep_timeout = 500\n[replication_log]\nshards = 4\ncompress = false\nupdate_existing = true\nmax_entries = 10\nmax_age = '2h'\n\
+         sleep_timeout = 500\nseq_map_path = '/data/map'\n[replication_log]\nshards = 4\ncompress = false\nupdate_existing = true\nmax_entries = 10\nmax_age = '2h'\n\
          max_bytes = '256MiB'\nreplicas = 3\n\
          [cluster]\nname = 'shop'\nlisten = '0.0.0.0:4221'\nadvertise = 'db1:9'\npeers = ['db2']\n\
          [nats]\nmode = 'mesh'\nuser_name = 'u'\nuser_password = 'p'\nsubject_prefix = 's'\nstream_prefix = 't'\n\
@@ -81,6 +81,7 @@ fn every_key_that_is_acted_on_changes_the_settings() {
     expected.cleanup_interval = Duration::from_millis(100);
     expected.polling_interval = Duration::from_millis(20);
     expected.sleep_timeout = Some(Duration::from_millis(500));
+    expected.seq_map_path = Some("/data/map".into());
     expected.replication_log = ReplicationLog {
         shards: 4,
         compress: false,
@@ -245,7 +246,7 @@ fn dotted_keys_and_inline_tables_are_the_same_as_sections() {
 
 #[test]
 fn keys_that_are_not_acted_on_warn_once_each_and_empty_ones_do_not() {
-    let text = "seq_map_path = 'a'\nhealth_check.enable = true\n[prometheus]\nenable = true\n[snapshot]\nstore = 's3'\n";
+    let text = "snapshot.keep = 3\nhealth_check.enable = true\n[prometheus]\nenable = true\n[snapshot]\nstore = 's3'\n";
     assert_eq!(said(text).matches("is not acted on by this version").count(), 4);
     assert_eq!(
         said(

@@ -35,6 +35,7 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     raw.read_bool("replicate", &mut settings.replicate);
     settings.cleanup_interval = raw.ms("cleanup_interval").unwrap_or(settings.cleanup_interval);
     settings.polling_interval = raw.ms("polling_interval").unwrap_or(settings.polling_interval);
+    settings.seq_map_path = raw.path("seq_map_path");
     settings.sleep_timeout = raw.ms("sleep_timeout");
     settings.conflict = conflict(raw);
     settings.replication_log = replication_log;

@@ -15,6 +15,7 @@ mod own_streams;
 mod peers;
 mod reload;
 mod replaced;
+mod seq_map;
 mod service_manager;
 pub mod signals;
 mod store_thread;
@@ -132,7 +133,7 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
 async fn operate(
     settings: &Settings,
     store: Store,
-    state: StoreState,
+    mut state: StoreState,
     schema: SchemaRead,
     home: &Home,
     summary: Summary,
@@ -152,10 +153,16 @@ async fn operate(
         sources: streams.start_sources(&inputs, &tasks),
     };
     let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
+    let seq_map_calls = calls.clone();
     let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, &tasks));
     serve_calls(settings, summary, home.connection(), &peers, Receivers { calls, own }, &tasks);
     let mut effects = Vec::new();
     let settings_of_core = core_settings(settings, home, &streams);
+    if let Some(path) = &settings.seq_map_path {
+        let known = seq_map::take_back(&mut state, path, settings.node_id);
+        let keep = seq_map::keep(path.clone(), settings.node_id, known, seq_map_calls);
+        spawn_until(&tasks, keep);
+    }
     let replicator = Replicator::new(settings_of_core, state, schema, &mut effects);
     let driver = Driver::start(replicator, world, effects)?;
     manager.ready();
@@ -197,14 +204,19 @@ fn serve_reloads(
     let levels = reload.levels.clone();
     let (requests, received) = mpsc::channel(CALLS_MAX);
     let reloader = Reloader::new(reload, manager.clone(), calls.clone());
+    spawn_until(tasks, reloader.serve(received));
+    (levels, requests)
+}
+
+/// Runs `work` until it is over or the tasks end.
+fn spawn_until(tasks: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
     let tasks = tasks.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = tasks.cancelled() => {}
-            () = reloader.serve(received) => {}
+            () = work => {}
         }
     });
-    (levels, requests)
 }
 
 /// Answers on the control socket. Without it only `harmonylite status` and other commands are missing: no reason not to

@@ -20,6 +20,7 @@ mod power_loss;
 mod random_writes;
 mod reload;
 mod schema_changes;
+mod seq_map;
 mod service;
 mod shared;
 mod shared_refused;
