@@ -83,7 +83,7 @@ pub fn watch(connection: &mut Connection, shift: &Shift) -> Result<String> {
         FAULTS.iter().try_for_each(|(fault, sql)| none(&transaction, fault, sql))?;
         transaction.commit()?;
         looks += 1;
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
     Ok(format!("{{\"looks\": {looks}}}"))
 }

@@ -4,6 +4,7 @@ mod django;
 mod instance;
 mod python_packages;
 mod rusqlite;
+mod sqlalchemy;
 mod stage;
 
 use std::path::Path;
@@ -18,7 +19,11 @@ use crate::product;
 type Run = fn(&Path, &Path) -> Result<()>;
 
 /// All of them, as their folders are called.
-const EXAMPLES: &[(&str, Run)] = &[("django", django::run), ("rusqlite", rusqlite::run)];
+const EXAMPLES: &[(&str, Run)] = &[
+    ("django", django::run),
+    ("rusqlite", rusqlite::run),
+    ("sqlalchemy", sqlalchemy::run),
+];
 
 /// Which examples to run.
 #[derive(Args)]

@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args, **options):
         looks = 0
-        for _ in typed_turns(self.stdout, pause=0.05):
+        for _ in typed_turns(self.stdout, pause=0.2):
             # Orders are placed with their lines in one transaction, and go with them.
             empty = Order.objects.filter(lines=None).first()
             if empty is not None:

@@ -1,0 +1,1 @@
+"""Double-entry bookkeeping for several branches. Nothing here knows of HarmonyLite."""
