@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all that a fresh machine needs: they fetch what they use into ignored folders.
-# Needed before: cargo, a C compiler, python3 with pip.
+# Needed before: cargo, a C and a C++ compiler, python3 with pip.
 
 SHELL := /bin/bash
 CARGO ?= cargo

@@ -1,5 +1,6 @@
 //! The example applications, run against real nodes: what they teach has to be true.
 
+mod better_sqlite3;
 mod django;
 mod instance;
 mod python_packages;
@@ -20,6 +21,7 @@ type Run = fn(&Path, &Path) -> Result<()>;
 
 /// All of them, as their folders are called.
 const EXAMPLES: &[(&str, Run)] = &[
+    ("better-sqlite3", better_sqlite3::run),
     ("django", django::run),
     ("rusqlite", rusqlite::run),
     ("sqlalchemy", sqlalchemy::run),
