@@ -163,6 +163,9 @@ pub struct ApplyBatch {
     pub checkpoints: BTreeMap<SourceId, Checkpoint>,
     /// Saved along (R6): costs no commit of its own.
     pub published: PublishedPositions,
+    /// When more of our own log is unstamped, so many rows of it are stamped, in a transaction of its own, and nothing is
+    /// applied (G1).
+    pub stamp_rows: u64,
 }
 
 /// What is published, to be saved lazily.
@@ -181,6 +184,8 @@ pub struct Housekeep {
     pub published: PublishedPositions,
     /// Checkpoints that moved without an apply: own streams, dropped duplicates.
     pub checkpoints: BTreeMap<SourceId, Checkpoint>,
+    /// So many log rows are stamped, and trimmed, at most (G1).
+    pub rows: u64,
 }
 
 /// One step of the scan.

@@ -231,6 +231,17 @@ pub struct StreamFacts {
     pub baseline: Option<BTreeMap<String, u64>>,
 }
 
+/// A transaction of ours that held the application's write lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Hold {
+    /// What it wrote, in rows: what its length is measured against.
+    pub rows: u64,
+    /// How long the lock was held, in microseconds.
+    pub held_us: u64,
+    /// Somebody else committed since the hold before it.
+    pub application_wrote: bool,
+}
+
 /// What an apply did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Applied {
@@ -248,10 +259,8 @@ pub struct Applied {
     pub newest: Hlc,
     /// The greatest clock among the rows of each origin.
     pub clocks: BTreeMap<Origin, Hlc>,
-    /// How long the write lock was held, in microseconds.
-    pub held_us: u64,
-    /// Somebody else committed since the last apply of ours.
-    pub application_wrote: bool,
+    /// For how long the application could not write.
+    pub hold: Hold,
     /// A table has more to report than before: the schema is to be read again.
     pub reports_changed: bool,
 }
@@ -270,6 +279,13 @@ pub struct LettersTended {
 pub enum ApplyFailure {
     /// SQLITE_BUSY: the application holds the lock. Worth another try soon.
     Busy,
+    /// More of our own log was unstamped than an apply may stamp; so much of it was stamped instead.
+    LogFirst {
+        /// The transaction that did.
+        hold: Hold,
+        /// Log rows that are still unstamped.
+        unstamped_rows: u64,
+    },
     /// The schema changed under us: read it, then try again.
     SchemaChanged,
     /// A group cannot be applied as things stand; the source has to wait, the others go on.
@@ -295,10 +311,13 @@ pub struct Housekept {
     pub stamped: u64,
     /// Log rows that were trimmed.
     pub trimmed: u64,
-    /// Log rows that still wait for their version or for trimming although everything is published.
+    /// Log rows that still wait for their version or for trimming although they are published; counted up to as many as
+    /// were asked for.
     pub remaining_rows: u64,
     /// Entries of the conflict log beyond its bounds are left.
     pub conflicts_remain: bool,
+    /// For how long the application could not write.
+    pub hold: Hold,
 }
 
 /// What one step of the scan did.

@@ -22,6 +22,7 @@ pub mod event;
 pub mod input;
 pub mod limits;
 pub mod model;
+mod pace;
 pub mod planted;
 mod publisher;
 pub mod replicator;

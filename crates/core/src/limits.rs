@@ -40,6 +40,8 @@ pub const GROUP_RECEIVED_BYTES_MAX: usize = GROUP_BYTES_MAX + ROW_SIZE_MAX + (8 
 pub const APPLY_ROWS_MIN: u64 = 16;
 /// The upper one.
 pub const APPLY_ROWS_MAX: u64 = 20_000;
+/// The longest wait before an apply asks again for the application's lock, in milliseconds.
+pub const APPLY_BUSY_MAX_MS: u64 = 200;
 /// Groups of ours that are remembered as sent by this process: far more than can be under way.
 pub const SENT_GROUPS_MAX: usize = 1024;
 /// How often a stream that is followed is looked at, and how long a stopped source rests, in milliseconds.
@@ -48,10 +50,6 @@ pub const OBSERVE_INTERVAL_MS: u64 = 10_000;
 pub const RETRY_FIRST_MS: u64 = 50;
 /// The same at most.
 pub const RETRY_MAX_MS: u64 = 2_000;
-/// How long SQLite's write lock may be held for an apply while the application writes (G1), in microseconds.
-pub const APPLY_HOLD_TARGET_US: u64 = 2_000;
-/// The same while nobody else writes: catching up.
-pub const APPLY_HOLD_IDLE_US: u64 = 50_000;
 /// How often the store is asked whether anything became too old, beside housekeeping for its own reasons, in milliseconds.
 pub const EXPIRY_INTERVAL_MS: u64 = 600_000;
 /// Entries that the conflict log keeps unless told otherwise.
@@ -60,7 +58,8 @@ pub const CONFLICTS_KEPT: u64 = 10_000;
 pub const CONFLICTS_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 /// How far another node's clock may be ahead of ours before it is an alarm, unless told otherwise, in milliseconds.
 pub const CLOCK_DRIFT_MAX_MS: u64 = 10_000;
-/// Log rows after which housekeeping runs without waiting for its interval; also the most it stamps in one commit.
+/// Log rows after which housekeeping runs without waiting for its interval; also the most it stamps or trims in one commit,
+/// which while the application writes are a tenth of it.
 pub const HOUSEKEEPING_ROWS: usize = 10_000;
 /// Rows, or row versions, that one step of the scan looks at: with so many to log it holds the write lock for about 2 ms.
 pub const SCAN_ROWS: usize = 256;

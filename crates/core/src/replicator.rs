@@ -106,6 +106,10 @@ struct Housekeeping {
     rows_then: u64,
     /// The timer fired, or the row limit was reached.
     due: bool,
+    /// The last one to have the write lock was an apply.
+    is_next: bool,
+    /// How many rows the store was asked to stamp and trim.
+    rows_asked: u64,
 }
 
 impl Replicator {
@@ -177,11 +181,22 @@ impl Replicator {
             self.publisher.raise(self.consumer.own_through());
         }
         self.consumer.set_published(self.publisher.positions().clone());
-        self.consumer.pump(effects);
+        self.consumer.inspect_own(effects);
         self.mint(effects);
-        self.housekeep(effects);
+        self.write(effects);
         self.scan(effects);
         self.end_if_done(effects);
+    }
+
+    /// What needs the write lock: an apply or housekeeping, one at a time, in turns when both have something to do.
+    fn write(&mut self, effects: &mut Effects) {
+        if self.housekeeping.is_next {
+            self.housekeep(effects);
+        }
+        if self.housekeeping.in_flight.is_none() {
+            self.consumer.pump(effects);
+        }
+        self.housekeep(effects);
     }
 
     fn route(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
@@ -220,6 +235,7 @@ impl Replicator {
             }
             Input::Applied(applied) => {
                 self.dead_letters += applied.dead_letters;
+                self.housekeeping.is_next = true;
                 self.drift.on_merged(now, &applied.clocks, effects);
                 self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
                 self.follow_up(&applied, effects);
@@ -243,7 +259,7 @@ impl Replicator {
                 self.minting = Minting::Wanted;
             }
             Input::IncarnationMinted(state) => self.begin_again(state, effects),
-            Input::Housekept(done) => self.on_housekept(done),
+            Input::Housekept(done) => self.on_housekept(done, effects),
             Input::Scanned(scanned) => {
                 let logged = self.scanner.on_scanned(scanned, effects);
                 self.counters.uncaptured_found += logged;
@@ -378,13 +394,13 @@ impl Replicator {
         }
     }
 
-    /// At most one commit of ours per interval or [`HOUSEKEEPING_ROWS`] published rows, none without anything to save;
-    /// and none before the own streams are checked, since it stamps (R9).
+    /// Once per interval or [`HOUSEKEEPING_ROWS`] published rows, in as many commits as the pace makes of it (G1), none
+    /// without anything to save; and none before the own streams are checked, since it stamps (R9).
     fn housekeep(&mut self, effects: &mut Effects) {
         let rows = self.counters.published_log_rows - self.housekeeping.rows_then;
         let due = self.housekeeping.due || rows >= HOUSEKEEPING_ROWS as u64;
         let idle = self.housekeeping.in_flight.is_none() && self.life == Life::Running;
-        if due && idle && self.publisher.is_checked() {
+        if due && idle && self.consumer.is_lock_free() && self.publisher.is_checked() {
             self.save(effects);
         }
     }
@@ -407,16 +423,21 @@ impl Replicator {
         self.housekeeping.asked = self.now;
         self.housekeeping.saving.clone_from(&published);
         self.housekeeping.in_flight = Some(checkpoints.clone());
-        effects.push(Effect::Housekeep(Housekeep { published, checkpoints }));
+        let rows = self.consumer.rows_to_tend();
+        self.housekeeping.rows_asked = rows;
+        effects.push(Effect::Housekeep(Housekeep { published, checkpoints, rows }));
     }
 
-    fn on_housekept(&mut self, done: Housekept) {
+    fn on_housekept(&mut self, done: Housekept, effects: &mut Effects) {
+        self.consumer.on_housekept(done.hold, effects);
+        self.housekeeping.is_next = false;
         if let Some(checkpoints) = self.housekeeping.in_flight.take() {
             self.consumer.saved(&checkpoints);
             self.housekeeping.saved = std::mem::take(&mut self.housekeeping.saving);
         }
         self.housekeeping.backlog = done.remaining_rows > 0 || done.conflicts_remain;
-        self.housekeeping.due |= done.remaining_rows >= HOUSEKEEPING_ROWS as u64;
+        let moves = done.stamped + done.trimmed > 0;
+        self.housekeeping.due |= moves && done.remaining_rows >= self.housekeeping.rows_asked;
     }
 
     fn set_housekeeping_timer(&self, effects: &mut Effects) {

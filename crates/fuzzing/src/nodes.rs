@@ -140,6 +140,7 @@ impl Node {
             groups: vec![group.clone().into()],
             checkpoints: BTreeMap::from([(group.source.clone(), checkpoint)]),
             published: self.published.clone(),
+            stamp_rows: u64::MAX,
         };
         self.store().apply(&batch, NOW_MS)
     }
@@ -147,7 +148,8 @@ impl Node {
     /// Stamps, saves, trims.
     pub(crate) fn housekeep(&mut self) {
         let published = self.published.clone();
-        self.store().housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }, NOW_MS).unwrap();
+        let request = Housekeep { published, checkpoints: BTreeMap::new(), rows: u64::MAX };
+        self.store().housekeep(&request, NOW_MS).unwrap();
     }
 
     /// One integer.

@@ -34,6 +34,8 @@ pub struct NodeStatus {
     pub listen: Option<String>,
     /// Where peers reach it.
     pub advertise: Option<String>,
+    /// The write-ahead log of the database.
+    pub wal: WalStatus,
     /// The server of its streams.
     pub nats: NatsStatus,
     /// The nodes that it was told of.
@@ -41,6 +43,15 @@ pub struct NodeStatus {
     /// What replication knows.
     #[serde(flatten)]
     pub replication: ReplicationStatus,
+}
+
+/// The write-ahead log of the database; all 0 when it has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WalStatus {
+    /// Bytes in it since it last started over.
+    pub bytes: u64,
+    /// Of them written back into the database file. What is missing for long is held up by a long read transaction.
+    pub checkpointed_bytes: u64,
 }
 
 /// The nats-server of the node's streams: its own, or the one that all nodes share.

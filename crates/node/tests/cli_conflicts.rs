@@ -59,7 +59,12 @@ fn deliver(from: &mut Node, to: &mut Node) {
         bodies: read.groups.into_values().flatten().map(body).collect(),
     };
     let published = PublishedPositions::default();
-    let batch = ApplyBatch { groups: vec![group.into()], checkpoints: BTreeMap::new(), published };
+    let batch = ApplyBatch {
+        groups: vec![group.into()],
+        checkpoints: BTreeMap::new(),
+        published,
+        stamp_rows: u64::MAX,
+    };
     to.store.apply(&batch, NOW_MS).unwrap();
 }
 

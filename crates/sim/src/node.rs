@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use harmonylite_core::effect::{ApplyBatch, Effects, Housekeep, ReadLog, ReceivedGroup, Scan, Timer};
-use harmonylite_core::input::{Input, StoreRequest};
+use harmonylite_core::input::{ApplyFailure, Hold, Housekept, Input, StoreRequest};
 use harmonylite_core::model::{Incarnation, NodeId, Shard, SourceId};
 use harmonylite_core::replicator::{Replicator, Settings};
 use harmonylite_sqlite::{ClockSql, Limits, LogReadOutcome, OpenOptions, Store, StoreError};
@@ -198,12 +198,15 @@ impl Node {
             },
             Request::Apply(batch) => match store.apply(&batch, now_ms) {
                 Ok(mut applied) => {
-                    applied.held_us = 1 + random.below(5000);
-                    applied.application_wrote = random.chance(50);
+                    applied.hold = made_up(applied.hold, random);
                     for (source, rows) in &applied.rows_applied {
                         *self.rows_applied.entry(source.clone()).or_default() += rows;
                     }
                     Input::Applied(applied)
+                }
+                Err(ApplyFailure::LogFirst { hold, unstamped_rows }) => {
+                    let hold = made_up(hold, random);
+                    Input::ApplyFailed(ApplyFailure::LogFirst { hold, unstamped_rows })
                 }
                 Err(failure) => Input::ApplyFailed(failure),
             },
@@ -216,7 +219,7 @@ impl Node {
                 Err(error) => failed(StoreRequest::MintIncarnation, &error),
             },
             Request::Housekeep(request) => match store.housekeep(&request, now_ms) {
-                Ok(done) => Input::Housekept(done),
+                Ok(done) => Input::Housekept(Housekept { hold: made_up(done.hold, random), ..done }),
                 Err(error) => failed(StoreRequest::Housekeep, &error),
             },
             Request::Scan(request) => match store.scan(&request) {
@@ -229,6 +232,10 @@ impl Node {
             },
         })
     }
+}
+
+fn made_up(hold: Hold, random: &mut Random) -> Hold {
+    Hold { held_us: 1 + random.below(5000), application_wrote: random.chance(50), ..hold }
 }
 
 fn failed(request: StoreRequest, error: &StoreError) -> Input {

@@ -158,6 +158,7 @@ fn applies(schema: &str, passes: &[Vec<ReceivedGroup>; 2]) -> [Duration; 2] {
                 groups: vec![group.into()],
                 checkpoints: BTreeMap::new(),
                 published: PublishedPositions::default(),
+                stamp_rows: u64::MAX,
             };
             let started = Instant::now();
             store.apply(&batch, 1).unwrap();

@@ -62,6 +62,21 @@ pub(crate) fn count_log_rows(connection: &Connection, from: i64, to: i64) -> Res
     Ok(rows as u64)
 }
 
+/// The same, but no more than `limit` are counted.
+pub(crate) fn count_some_log_rows(
+    connection: &Connection,
+    from: i64,
+    to: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM main.{CHANGE_LOG_GLOBAL} WHERE id BETWEEN ?1 AND ?2 LIMIT ?3)"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: i64 = connection.prepare_cached(&sql)?.query_row([from, to, limit], |row| row.get(0))?;
+    Ok(rows as u64)
+}
+
 /// The greatest remote clock applied or log id trimmed (R4).
 pub(crate) fn observed(connection: &Connection) -> Result<i64, StoreError> {
     one(connection, &format!("SELECT coalesce(max(observed), 0) FROM main.{CLOCK}"))

@@ -9,11 +9,12 @@ use rusqlite::OptionalExtension as _;
 use crate::Store;
 use crate::catalog::Table;
 use crate::checkpoint::{
-    count_log_rows, log_end, mark, moved_checkpoints, published, raise_observed, save_checkpoint,
+    count_some_log_rows, log_end, mark, moved_checkpoints, published, raise_observed, save_checkpoint,
     save_published,
 };
 use crate::conflict_log;
 use crate::error::StoreError;
+use crate::hold::Holding;
 use crate::meta::{CHANGE_LOG_GLOBAL, key};
 use crate::session::Session;
 use crate::stamp::stamp;
@@ -23,7 +24,7 @@ use crate::table_sql;
 const TRIM_CONFLICTS: usize = 1000;
 
 impl Store {
-    /// Saves what is published and consumed, stamps and trims a bounded number of log rows, trims the conflict log, in
+    /// Saves what is published and consumed, stamps and trims as many log rows as the request has, trims the conflict log, in
     /// one commit. With nothing to do there is no commit and no lock. `now_ms` is the wall clock as for an apply.
     ///
     /// While the schema is another than the one that was read, the log is left alone: only positions are saved.
@@ -32,6 +33,7 @@ impl Store {
             return Ok(Housekept::default());
         }
         let transaction = self.begin_write()?;
+        let holding = Holding::begin(&transaction)?;
         save_published(&transaction, &request.published)?;
         for (source, checkpoint) in moved_checkpoints(&transaction, &request.checkpoints)? {
             save_checkpoint(&transaction, source, checkpoint, 0)?;
@@ -40,11 +42,13 @@ impl Store {
         let session = Session::new(self);
         conflict_log::trim(&session, now_ms, TRIM_CONFLICTS)?;
         if !self.schema_differs()? {
-            done = tend_log(&session, &request.published, self.limits.housekeeping_rows)?;
+            let asked = usize::try_from(request.rows).unwrap_or(usize::MAX);
+            done = tend_log(&session, &request.published, asked.min(self.limits.housekeeping_rows))?;
         }
         done.conflicts_remain = conflict_log::is_overfull(&transaction, &self.retention, now_ms)?;
         drop(session);
         transaction.commit()?;
+        done.hold = self.released(&holding, done.stamped + done.trimmed);
         Ok(done)
     }
 
@@ -64,7 +68,7 @@ impl Store {
         let end = log_end(&snapshot)?;
         let stamped = mark(&snapshot, key::STAMPED)?;
         let unstamped = self.options.publish && end > stamped;
-        let trimmable = count_log_rows(&snapshot, 0, stamped.min(saved.settled.get()))? > 0;
+        let trimmable = count_some_log_rows(&snapshot, 0, stamped.min(saved.settled.get()), 1)? > 0;
         Ok(!self.schema_differs()? && (unstamped || trimmable))
     }
 }
@@ -77,7 +81,7 @@ fn tend_log(
     let stamped = if session.publish { stamp(session, published, limit)? } else { 0 };
     let trimmed = trim(session, limit)?;
     let settled = mark(session.connection, key::SETTLED)?;
-    let remaining_rows = count_log_rows(session.connection, 0, settled)?;
+    let remaining_rows = count_some_log_rows(session.connection, 0, settled, limit)?;
     Ok(Housekept { stamped: stamped as u64, trimmed, remaining_rows, ..Housekept::default() })
 }
 

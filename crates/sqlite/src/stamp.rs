@@ -5,15 +5,72 @@
 //! entries as fresh ones and give the row their version, so the older one is never sent with a newer image.
 
 use harmonylite_core::effect::PublishedPositions;
+use harmonylite_core::input::{ApplyFailure, Hold};
 
+use crate::Store;
+use crate::apply::Halt;
 use crate::catalog::Table;
 use crate::change_log::{KeyEntries, Stretch, entries, own_version};
-use crate::checkpoint::{Floors, mark};
+use crate::checkpoint::{Floors, count_log_rows, log_end, mark};
 use crate::conflict_log::mark_restored;
 use crate::error::StoreError;
+use crate::hold::Holding;
 use crate::meta::{self, key};
 use crate::row_version::TableRows;
 use crate::session::Session;
+
+/// How many log rows were unstamped: a long log is not counted again at every step.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unstamped {
+    /// Those above this mark ..
+    stamped: i64,
+    /// .. up to here.
+    through: i64,
+    rows: u64,
+}
+
+impl Store {
+    /// Answers [`ApplyFailure::LogFirst`] after one step when more than `limit` log rows are unstamped: the rows that an
+    /// apply does not see itself are then stamped in transactions of their own, between which the application writes.
+    pub(crate) fn stamp_long_log(&mut self, published: &PublishedPositions, limit: u64) -> Result<(), Halt> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.limits.housekeeping_rows);
+        if !self.options.publish || self.count_unstamped()? <= limit as u64 {
+            return Ok(());
+        }
+        let (hold, unstamped_rows) = self.stamp_step(published, limit.max(1))?;
+        Err(Halt::Source(ApplyFailure::LogFirst { hold, unstamped_rows }))
+    }
+
+    /// Stamps `limit` log rows in a transaction; gives how many are left, too.
+    pub(crate) fn stamp_step(
+        &mut self,
+        published: &PublishedPositions,
+        limit: usize,
+    ) -> Result<(Hold, u64), StoreError> {
+        let transaction = self.begin_write()?;
+        let holding = Holding::begin(&transaction)?;
+        self.require_schema()?;
+        let rows = stamp(&Session::new(self), published, limit)?;
+        let stamped = mark(&transaction, key::STAMPED)?;
+        transaction.commit()?;
+        let left = self.unstamped.rows.saturating_sub(rows as u64);
+        self.unstamped = Unstamped { stamped, rows: left, ..self.unstamped };
+        Ok((self.released(&holding, rows as u64), left))
+    }
+
+    /// Only what came since the last count is counted.
+    pub(crate) fn count_unstamped(&mut self) -> Result<u64, StoreError> {
+        let snapshot = self.begin_read()?;
+        let stamped = mark(&snapshot, key::STAMPED)?;
+        let known = Some(self.unstamped).filter(|known| known.stamped == stamped);
+        let known = known.unwrap_or(Unstamped { stamped, through: stamped, rows: 0 });
+        let through = log_end(&snapshot)?.max(known.through);
+        let rows = known.rows + count_log_rows(&snapshot, known.through + 1, through)?;
+        drop(snapshot);
+        self.unstamped = Unstamped { stamped, through, rows };
+        Ok(rows)
+    }
+}
 
 /// Stamps the first `limit` log rows that are not; gives how many there were. Fewer than `limit`: none are left.
 pub(crate) fn stamp(

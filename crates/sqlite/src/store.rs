@@ -17,6 +17,8 @@ use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
 use crate::mirror;
 use crate::scan::Pass;
 use crate::sent::Sent;
+use crate::stamp::Unstamped;
+use crate::wal::{self, WalKeeper};
 
 /// An SQL expression for the wall clock, in milliseconds since the Unix epoch.
 ///
@@ -78,12 +80,16 @@ pub struct Store {
     pub(crate) limits: Limits,
     /// How much of the conflict log is kept.
     pub(crate) retention: ConflictRetention,
-    /// `PRAGMA data_version` as the last apply saw it.
+    /// `PRAGMA data_version` as the last transaction that wrote saw it.
     pub(crate) data_version: Option<i64>,
     /// Tables whose mirrored triggers failed.
     pub(crate) failed_mirrors: mirror::Failed,
     /// What was read for publishing and is not stamped.
     pub(crate) sent: Sent,
+    /// How many log rows are unstamped, as far as they were counted.
+    pub(crate) unstamped: Unstamped,
+    /// What is known of the write-ahead log.
+    pub(crate) wal: WalKeeper,
     /// The scan that is under way.
     pub(crate) scan: Option<Pass>,
     path: PathBuf,
@@ -118,8 +124,11 @@ impl Store {
         mirror::follow(&mut connection, &mut prepared.catalog, &mirror::Failed::default())
             .map_err(|error| error.at(path.display()))?;
         connection::settle(&mut connection, true)?;
+        wal::settle(&connection)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        Ok(Self::new(connection, path, options.clone(), prepared))
+        let mut store = Self::new(connection, path, options.clone(), prepared);
+        store.data_version = Some(store.data_version()?);
+        Ok(store)
     }
 
     /// With nothing remembered of any request.
@@ -135,6 +144,8 @@ impl Store {
             data_version: None,
             failed_mirrors: mirror::Failed::default(),
             sent: Sent::default(),
+            unstamped: Unstamped::default(),
+            wal: WalKeeper::default(),
             scan: None,
             path,
             opened: prepared.repaired,

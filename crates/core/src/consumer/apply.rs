@@ -8,9 +8,10 @@ use super::source::{Place, QueuedGroup, Source};
 use crate::backoff::Backoff;
 use crate::effect::{ApplyBatch, Effect, Effects, PublishedPositions, ReceivedGroup, Timer};
 use crate::event::Event;
-use crate::input::{Applied, ApplyFailure, Timestamp};
-use crate::limits::{APPLY_HOLD_IDLE_US, APPLY_HOLD_TARGET_US, APPLY_ROWS_MAX, APPLY_ROWS_MIN};
+use crate::input::{Applied, ApplyFailure, Hold, Timestamp};
+use crate::limits::APPLY_BUSY_MAX_MS;
 use crate::model::{Checkpoint, SourceId};
+use crate::pace::Pace;
 use crate::planted::{Bug, is_planted};
 
 /// The applier's turn: one transaction at a time, as large as the lock target allows.
@@ -21,8 +22,8 @@ pub(super) struct ApplyQueue {
     /// The published positions that the transaction under way saves.
     saving: PublishedPositions,
     turn: Turn,
-    /// Rows for the next transaction; at least one group goes in whatever its size.
-    rows_target: u64,
+    /// How large the next transaction is; at least one group goes in whatever its size.
+    pace: Pace,
     backoff: Backoff,
     /// What the publisher has had acknowledged; saved along.
     published: PublishedPositions,
@@ -45,7 +46,7 @@ impl Default for ApplyQueue {
             checkpoints: BTreeMap::new(),
             saving: PublishedPositions::default(),
             turn: Turn::Ours,
-            rows_target: 500,
+            pace: Pace::default(),
             backoff: Backoff::default(),
             published: PublishedPositions::default(),
         }
@@ -64,14 +65,6 @@ impl ApplyQueue {
     pub(super) fn resume(&mut self) {
         self.turn = Turn::Ours;
     }
-
-    /// The next size: what would have taken the target time, approached by halves. While the application writes the
-    /// lock is short (G1); while it does not, long transactions catch up faster.
-    fn adapt(&mut self, applied: &Applied, rows: u64) {
-        let target = if applied.application_wrote { APPLY_HOLD_TARGET_US } else { APPLY_HOLD_IDLE_US };
-        let ideal = rows.saturating_mul(target) / applied.held_us.max(1);
-        self.rows_target = u64::midpoint(self.rows_target, ideal).clamp(APPLY_ROWS_MIN, APPLY_ROWS_MAX);
-    }
 }
 
 impl Consumer {
@@ -85,7 +78,6 @@ impl Consumer {
     /// Once after every input, when the positions to save with it are known: a checkpoint of an own stream must never be
     /// saved without the published position that it implies (R9 begins a new life from both).
     pub(crate) fn pump(&mut self, effects: &mut Effects) {
-        self.inspect_own(effects);
         // Inspection first: an apply stamps our log, and would hide what the inspection looks for (R9).
         let blocked = !self.inspecting.is_empty() || self.stopping;
         if blocked || self.apply.in_flight() || self.apply.turn != Turn::Ours {
@@ -108,18 +100,19 @@ impl Consumer {
         self.apply.in_flight = taken;
         let published = self.apply.published.clone();
         self.apply.saving.clone_from(&published);
-        effects.push(Effect::Apply(ApplyBatch { groups, checkpoints, published }));
+        let stamp_rows = self.apply.pace.rows_to_tend();
+        effects.push(Effect::Apply(ApplyBatch { groups, checkpoints, published, stamp_rows }));
     }
 
     /// Groups in turn from every source, until the target is reached.
     fn take_groups(&mut self) -> Vec<(SourceId, QueuedGroup)> {
+        let rows_target = self.apply.pace.rows_to_apply();
         let mut taken = Vec::new();
         let mut rows = 0;
         loop {
             let before = taken.len();
             for source in self.sources.values_mut() {
-                let fits =
-                    |group: &QueuedGroup| rows == 0 || rows + group.group.rows <= self.apply.rows_target;
+                let fits = |group: &QueuedGroup| rows == 0 || rows + group.group.rows <= rows_target;
                 if source.queue.front().is_some_and(fits)
                     && let Some(queued) = source.queue.pop_front()
                 {
@@ -128,7 +121,7 @@ impl Consumer {
                     taken.push((source.id.clone(), queued));
                 }
             }
-            let full = rows >= self.apply.rows_target || is_planted(Bug::GroupsInParts);
+            let full = rows >= rows_target || is_planted(Bug::GroupsInParts);
             if taken.len() == before || full {
                 return taken;
             }
@@ -144,9 +137,7 @@ impl Consumer {
     ) -> PublishedPositions {
         let saved_positions = std::mem::take(&mut self.apply.saving);
         let taken = std::mem::take(&mut self.apply.in_flight);
-        let rows = taken.iter().map(|(_, queued)| queued.group.rows).sum();
         self.apply.backoff.reset();
-        self.apply.adapt(applied, rows);
         self.count(applied, effects);
         for (id, queued) in taken {
             let group = &queued.group;
@@ -160,11 +151,31 @@ impl Consumer {
         self.count_by_source(applied);
         let saved = std::mem::take(&mut self.apply.checkpoints);
         self.saved(&saved);
-        if applied.application_wrote {
-            // As long a pause as the hold: the application's median write time is then unchanged.
-            self.pause(applied.held_us.div_ceil(1000), effects);
-        }
+        let pause_us = self.apply.pace.on_applied(applied.hold);
+        self.leave_to_application(pause_us, effects);
         saved_positions
+    }
+
+    /// May housekeeping have the write lock? No apply has it, and it is not left to the application.
+    pub(crate) fn is_lock_free(&self) -> bool {
+        !self.apply.in_flight() && self.apply.turn != Turn::Paused
+    }
+
+    /// How many rows housekeeping may have.
+    pub(crate) fn rows_to_tend(&self) -> u64 {
+        self.apply.pace.rows_to_tend()
+    }
+
+    /// Housekeeping held the lock: the application has its turn as after an apply.
+    pub(crate) fn on_housekept(&mut self, hold: Hold, effects: &mut Effects) {
+        let pause_us = self.apply.pace.on_housekept(hold);
+        self.leave_to_application(pause_us, effects);
+    }
+
+    fn leave_to_application(&mut self, pause_us: u64, effects: &mut Effects) {
+        if pause_us > 0 && self.apply.turn == Turn::Ours {
+            self.pause(pause_us.div_ceil(1000), effects);
+        }
     }
 
     /// Dead letters were tried again, beside the applies: nothing moves but what is counted.
@@ -186,8 +197,14 @@ impl Consumer {
         self.requeue();
         match failure {
             ApplyFailure::Busy => {
-                let wait = self.apply.backoff.next_ms();
+                // Not for long: an application that writes without pause leaves the lock free for moments only.
+                let wait = self.apply.backoff.next_ms().min(APPLY_BUSY_MAX_MS);
                 self.pause(wait, effects);
+            }
+            &ApplyFailure::LogFirst { hold, unstamped_rows } => {
+                self.apply.backoff.reset();
+                let pause_us = self.apply.pace.on_stamped(hold, unstamped_rows);
+                self.leave_to_application(pause_us, effects);
             }
             ApplyFailure::SchemaChanged => {
                 self.apply.turn = Turn::Schema;

@@ -206,7 +206,7 @@ impl Consumer {
     }
 
     /// Own groups to the store, to be compared with the database (R9).
-    pub(super) fn inspect_own(&mut self, effects: &mut Effects) {
+    pub(crate) fn inspect_own(&mut self, effects: &mut Effects) {
         if !self.inspecting.is_empty() || self.stopping {
             return;
         }

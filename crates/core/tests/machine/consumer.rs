@@ -14,7 +14,8 @@ fn what_is_passed_during_an_apply_moves_the_checkpoint_after_it() {
     assert_eq!(node.checkpoint_of(&peer()), 2);
 }
 use harmonylite_core::effect::{Observe, Timer};
-use harmonylite_core::input::ApplyFailure;
+use harmonylite_core::input::{ApplyFailure, Hold, Housekept};
+use harmonylite_core::limits::APPLY_BUSY_MAX_MS;
 use harmonylite_core::limits::SOURCE_WINDOW_MESSAGES;
 
 #[test]
@@ -220,12 +221,73 @@ fn a_busy_database_delays_and_loses_nothing() {
 }
 
 #[test]
+fn an_apply_that_never_gets_the_lock_does_not_wait_longer_and_longer() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    for _ in 0..20 {
+        node.take_apply();
+        node.send(Input::ApplyFailed(ApplyFailure::Busy));
+        let waits = |effect: &Effect| match effect {
+            Effect::SetTimer { timer: Timer::RetryApply, after_ms } => Some(*after_ms),
+            _ => None,
+        };
+        let after_ms = node.take().iter().find_map(waits).unwrap();
+        assert!(after_ms <= APPLY_BUSY_MAX_MS, "{after_ms} ms");
+        node.send(Input::TimerFired(Timer::RetryApply));
+    }
+}
+
+/// An apply and housekeeping never follow one another without a pause.
+#[test]
+fn housekeeping_and_applies_have_the_lock_in_turns_and_pause_in_between() {
+    let mut node = Node::following();
+    let saves = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Housekeep(_)));
+    let hold = Hold { rows: 100, held_us: 3_000, application_wrote: true };
+    let paused = Effect::SetTimer { timer: Timer::RetryApply, after_ms: 3 };
+    node.deliver_group(1, &group(0, 10));
+    node.take_apply();
+    node.deliver_group(2, &group(10, 20));
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    assert!(!saves(&node.take()), "an apply has the lock");
+    node.send(Input::Applied(Applied { hold, ..Applied::default() }));
+    let effects = node.take();
+    assert!(effects.contains(&paused) && !saves(&effects), "the application has its turn");
+    node.send(Input::TimerFired(Timer::RetryApply));
+    let effects = node.take();
+    assert!(saves(&effects) && !effects.iter().any(|e| matches!(e, Effect::Apply(_))), "{effects:?}");
+    let more = Housekept { stamped: 100, remaining_rows: 1_000_000, hold, ..Housekept::default() };
+    node.send(Input::Housekept(more));
+    let effects = node.take();
+    assert!(effects.contains(&paused) && !saves(&effects), "so it has after housekeeping");
+    node.send(Input::TimerFired(Timer::RetryApply));
+    assert!(node.wants_apply(), "although housekeeping is not done");
+    node.take_apply();
+    node.send(Input::Applied(Applied { hold, ..Applied::default() }));
+    node.send(Input::TimerFired(Timer::RetryApply));
+    assert!(saves(&node.take()));
+}
+
+#[test]
+fn a_log_that_is_stamped_first_delays_an_apply_and_loses_nothing() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    let first = node.take_apply();
+    let hold = Hold { rows: 500, held_us: 2_500, application_wrote: true };
+    node.send(Input::ApplyFailed(ApplyFailure::LogFirst { hold, unstamped_rows: 100 }));
+    let effects = node.take();
+    assert!(effects.contains(&Effect::SetTimer { timer: Timer::RetryApply, after_ms: 3 }), "{effects:?}");
+    node.send(Input::TimerFired(Timer::RetryApply));
+    assert_eq!(node.take_apply().groups, first.groups);
+}
+
+#[test]
 fn after_an_apply_against_a_writing_application_we_pause_as_long_as_we_held() {
     let mut node = Node::following();
     node.deliver_group(1, &group(0, 10));
     node.take();
     node.deliver_group(2, &group(10, 20));
-    node.send(Input::Applied(Applied { held_us: 7_000, application_wrote: true, ..Applied::default() }));
+    let hold = Hold { rows: 1, held_us: 7_000, application_wrote: true };
+    node.send(Input::Applied(Applied { hold, ..Applied::default() }));
     assert!(!node.wants_apply());
     assert!(node.take().contains(&Effect::SetTimer { timer: Timer::RetryApply, after_ms: 7 }));
     node.send(Input::TimerFired(Timer::RetryApply));

@@ -15,7 +15,9 @@ use harmonylite_core::codec::{BodyWriter, EncodedBody, GroupPlace, Message, enco
 use harmonylite_core::conflict::{RowVersion, Version};
 use harmonylite_core::effect::{ApplyBatch, Effect, Effects, PublishedPositions};
 use harmonylite_core::event::Event;
-use harmonylite_core::input::{Applied, Input, LogRead, SchemaRead, StoreState, StreamFacts, Timestamp};
+use harmonylite_core::input::{
+    Applied, Hold, Input, LogRead, SchemaRead, StoreState, StreamFacts, Timestamp,
+};
 use harmonylite_core::model::{
     Checkpoint, Collation, Column, FrameMark, Hlc, Incarnation, LogPosition, NodeId, Origin, RowChange,
     RowContent, Shard, SourceId, StreamSequence, TableSchema, Value,
@@ -121,7 +123,10 @@ impl Node {
 
     /// The answer to an apply that did what it should.
     fn applied(&mut self) {
-        self.send(Input::Applied(Applied { held_us: 100, ..Applied::default() }));
+        self.send(Input::Applied(Applied {
+            hold: Hold { rows: 1, held_us: 100, application_wrote: false },
+            ..Applied::default()
+        }));
     }
 
     fn state_of(&self, source: &SourceId) -> &'static str {

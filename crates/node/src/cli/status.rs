@@ -10,7 +10,7 @@ use super::table::{columns, pairs};
 use super::{print, print_error, print_warnings, to_json};
 use crate::config::Environment;
 use crate::exit::{ExitCode, ExitError};
-use crate::status::{NodeStatus, TableStatus};
+use crate::status::{NodeStatus, TableStatus, WalStatus};
 
 /// What is printed when no node runs.
 #[derive(Serialize)]
@@ -101,11 +101,18 @@ fn head(status: &NodeStatus) -> Vec<(&'static str, String)> {
         ("mode", status.mode.clone()),
         ("listens on", status.listen.clone().unwrap_or_else(|| "nothing: it runs no server".to_owned())),
         ("reached at", status.advertise.clone().unwrap_or_else(|| "not from other nodes".into())),
+        ("write-ahead log", wal(status.wal)),
         ("nats-server", format!("{version} at {}, {connected}", server.url)),
         ("publishing", format!("{}{waiting}, {} rows pending", publisher.state, publisher.pending_rows)),
         ("applied", format!("{} rows changed, {} skipped", counters.rows_applied, counters.rows_skipped)),
         ("set aside", format!("{} conflicts, {} dead letters", counters.conflicts, counters.dead_letters)),
     ]
+}
+
+/// In KiB; what waits for long is held up by a reader.
+fn wal(wal: WalStatus) -> String {
+    let waiting = wal.bytes.saturating_sub(wal.checkpointed_bytes);
+    format!("{} KiB, {} KiB to be written back", wal.bytes >> 10, waiting >> 10)
 }
 
 /// The list of tables, with the reason for each that is left out.

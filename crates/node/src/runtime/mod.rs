@@ -21,6 +21,7 @@ pub mod signals;
 mod store_thread;
 mod summary;
 mod timers;
+mod wal;
 mod watch;
 mod watchdog;
 
@@ -47,6 +48,7 @@ use self::own_streams::OwnStreams;
 use self::peers::Peers;
 use self::reload::{ReloadCall, Reloader, Retuning};
 use self::store_thread::StoreHandle;
+use self::wal::WalView;
 use self::watchdog::{Progress, Watchdog};
 use crate::config::{Mode, Settings};
 use crate::exit::{ExitCode, ExitError};
@@ -145,7 +147,8 @@ async fn operate(
     let (calls, called) = mpsc::channel(CALLS_MAX);
     let streams = OwnStreams::of(settings, &state, home.connection());
     let progress = Progress::default();
-    let (store, thread) = start_store(settings, store, &inputs, &progress)?;
+    let wal = WalView::default();
+    let (store, thread) = start_store(settings, store, &inputs, &progress, &wal)?;
     let watcher = watch::start(&settings.db_path, store.clone());
     let world = World {
         store,
@@ -155,7 +158,7 @@ async fn operate(
     let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
     let seq_map_calls = calls.clone();
     let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, &tasks));
-    serve_calls(settings, summary, home.connection(), &peers, Receivers { calls, own }, &tasks);
+    serve_calls(settings, summary.watching(wal), home.connection(), &peers, Receivers { calls, own }, &tasks);
     let mut effects = Vec::new();
     let settings_of_core = core_settings(settings, home, &streams);
     if let Some(path) = &settings.seq_map_path {
@@ -189,8 +192,9 @@ fn start_store(
     store: Store,
     inputs: &mpsc::Sender<Input>,
     progress: &Progress,
+    wal: &WalView,
 ) -> Result<(StoreHandle, JoinHandle<()>), ExitError> {
-    store_thread::start(store, inputs.clone(), settings.polling_interval, progress.clone())
+    store_thread::start(store, inputs.clone(), settings.polling_interval, progress.clone(), wal.clone())
         .map_err(|error| ExitError::new(ExitCode::Unexpected, format!("cannot start a thread: {error}")))
 }
 

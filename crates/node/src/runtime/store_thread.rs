@@ -18,6 +18,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::clock::wall_ms;
 use super::letters::LettersCall;
+use super::wal::{WalReport, WalView};
 use super::watchdog::Progress;
 
 /// The first and the last wait between two looks after something was written.
@@ -72,13 +73,15 @@ pub(crate) fn start(
     inputs: Sender<Input>,
     poll: Duration,
     progress: Progress,
+    wal: WalView,
 ) -> std::io::Result<(StoreHandle, JoinHandle<()>)> {
     let steps = progress.clone();
     store.on_progress(move || steps.step()).map_err(std::io::Error::other)?;
     let (requests, receiver) = sync_channel(REQUESTS_MAX);
     let woken = Arc::new(AtomicBool::new(false));
     let handle = StoreHandle { requests, woken: woken.clone() };
-    let thread = StoreThread { store, inputs, poll, progress, woken, data_version: None, look: None };
+    let wal = WalReport::new(wal);
+    let thread = StoreThread { store, inputs, poll, progress, woken, wal, data_version: None, look: None };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
 }
@@ -89,6 +92,7 @@ struct StoreThread {
     poll: Duration,
     progress: Progress,
     woken: Arc<AtomicBool>,
+    wal: WalReport,
     data_version: Option<i64>,
     /// The wait before the next look, after something was written.
     look: Option<Duration>,
@@ -108,7 +112,7 @@ impl StoreThread {
                     self.look = Some(LOOK_FIRST);
                     self.look()
                 }
-                Ok(request) => self.answer(request),
+                Ok(request) => self.answer_and_tend(request),
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => false,
             };
@@ -119,6 +123,9 @@ impl StoreThread {
             }
             if !open || polled && !self.look() {
                 return;
+            }
+            if polled {
+                self.tend_wal(true);
             }
         }
     }
@@ -139,6 +146,21 @@ impl StoreThread {
                 true
             }
         }
+    }
+
+    /// After the answer, so that a pause for the application is not made longer by it.
+    fn answer_and_tend(&mut self, request: Request) -> bool {
+        let writes = matches!(request, Request::Apply(_) | Request::Housekeep(_) | Request::Scan(_));
+        let open = self.answer(request);
+        if writes {
+            self.tend_wal(false);
+        }
+        open
+    }
+
+    fn tend_wal(&mut self, again: bool) {
+        let look = self.store.tend_wal(again);
+        self.wal.on_look(look);
     }
 
     fn answer(&mut self, request: Request) -> bool {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::home::Home;
 use super::peers::PeerState;
+use super::wal::WalView;
 use crate::config::Settings;
 use crate::nats::{ServerPid, StoreTrouble};
 use crate::status::{NatsStatus, NodeStatus, PeerStatus, ReplicationStatus};
@@ -19,6 +20,7 @@ pub struct Summary {
     started: Instant,
     pid: ServerPid,
     store: StoreTrouble,
+    wal: WalView,
     /// Replicated tables.
     replicated: Vec<String>,
     /// Tables that are left out.
@@ -34,9 +36,15 @@ impl Summary {
             started: Instant::now(),
             pid: home.pid(),
             store: home.store_trouble(),
+            wal: WalView::default(),
             replicated: reported(false).map(|table| table.name.clone()).collect(),
             left_out: reported(true).count(),
         }
+    }
+
+    /// The same with the size of the database's write-ahead log.
+    pub(crate) fn watching(self, wal: WalView) -> Self {
+        Self { wal, ..self }
     }
 
     /// One log line for what runs where; the tables that are left out follow when the core has read the schema.
@@ -62,6 +70,7 @@ impl Summary {
         let mut status = self.frame.clone();
         status.incarnation = format!("{:016x}", core.origin.raw_incarnation());
         status.uptime_s = self.started.elapsed().as_secs();
+        status.wal = self.wal.status();
         status.nats.pid = self.pid.get();
         status.nats.trouble = self.store.get();
         status.nats.connected = connected;

@@ -13,6 +13,7 @@ mod housekeeping;
 mod interference;
 mod joining;
 mod kills;
+mod kindness;
 mod load;
 mod logs;
 mod outages;

@@ -14,15 +14,14 @@ mod rows;
 mod unique;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use harmonylite_core::codec::{TableChanges, decode_body};
-use harmonylite_core::effect::{ApplyBatch, PublishedPositions, ReceivedBody, ReceivedGroup};
+use harmonylite_core::effect::{ApplyBatch, ReceivedBody, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure};
 use harmonylite_core::model::SourceId;
 use harmonylite_core::planted::{Bug, is_planted};
 
-use self::halt::Halt;
+pub(crate) use self::halt::Halt;
 pub use self::retry::{LetterOutcome, drop_dead_letters, retry_dead_letters};
 pub(crate) use self::rows::Incoming;
 use self::rows::{Tally, apply_rows};
@@ -30,18 +29,17 @@ use self::unique::{UniqueSets, apply_sets};
 use crate::Store;
 use crate::catalog::{Catalog, Table};
 use crate::checkpoint::{
-    count_log_rows, count_rows_applied, mark, position, raise_observed, save_checkpoint, save_published,
-    set_position,
+    count_rows_applied, position, raise_observed, save_checkpoint, save_published, set_position,
 };
 use crate::conflict_log;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::hold::Holding;
 use crate::housekeeping::trim;
-use crate::meta::key;
 use crate::session::Session;
 use crate::stamp::stamp;
 
 /// Log rows that an apply trims beyond as many as it applied rows: the log shrinks although more is written.
-const TRIM_EXTRA: usize = 1000;
+const TRIM_EXTRA: usize = 100;
 /// Conflict log entries that an apply trims beyond as many as it added.
 const TRIM_CONFLICTS_EXTRA: usize = 100;
 
@@ -65,16 +63,13 @@ impl Store {
     }
 
     fn apply_batch(&mut self, batch: &ApplyBatch, now_ms: u64) -> Result<Applied, Halt> {
-        self.stamp_backlog(&batch.published)?;
+        self.stamp_long_log(&batch.published, batch.stamp_rows)?;
         if is_planted(Bug::CheckpointApart) {
             self.save_checkpoints_apart(batch)?;
         }
-        let data_version = self.data_version;
         let transaction = self.begin_write()?;
-        let started = Instant::now();
+        let holding = Holding::begin(&transaction)?;
         self.require_schema()?;
-        let seen: i64 =
-            transaction.prepare_cached("PRAGMA main.data_version")?.query_row([], |row| row.get(0))?;
         let session = Session::new(self);
         if session.publish {
             stamp(&session, &batch.published, usize::MAX)?;
@@ -88,9 +83,8 @@ impl Store {
         drop(session);
         transaction.commit()?;
         applied.reports_changed = self.leave_behind(failed_mirrors);
-        applied.held_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        applied.application_wrote = data_version != Some(seen);
-        self.data_version = Some(seen);
+        let rows = batch.groups.iter().map(|group| group.rows).sum();
+        applied.hold = self.released(&holding, rows);
         Ok(applied)
     }
 
@@ -112,24 +106,6 @@ impl Store {
         self.catalog.mirrors.retain(|table, _| !failed.contains_key(table));
         self.failed_mirrors.add(self.catalog.schema_version, failed);
         some
-    }
-
-    /// R4: a long unstamped log is stamped in short transactions of their own; the apply stamps the rest.
-    fn stamp_backlog(&self, published: &PublishedPositions) -> Result<(), Halt> {
-        if !self.options.publish {
-            return Ok(());
-        }
-        loop {
-            let stamped = mark(&self.connection, key::STAMPED)?;
-            let unstamped = count_log_rows(&self.connection, stamped + 1, i64::MAX)?;
-            if unstamped <= self.limits.housekeeping_rows as u64 {
-                return Ok(());
-            }
-            let transaction = self.begin_write()?;
-            self.require_schema()?;
-            stamp(&Session::new(self), published, self.limits.housekeeping_rows)?;
-            transaction.commit()?;
-        }
     }
 }
 

@@ -73,7 +73,7 @@ impl Store {
     ) -> Result<(LetterOutcome, Applied), Halt> {
         let stamping = published.filter(|_| self.options.publish);
         if let Some(published) = stamping {
-            self.stamp_backlog(published)?;
+            self.stamp_whole_log(published)?;
         }
         let transaction = self.begin_write()?;
         self.require_schema()?;
@@ -99,6 +99,15 @@ impl Store {
         transaction.commit()?;
         applied.reports_changed = self.leave_behind(failed_mirrors);
         Ok((outcome, applied))
+    }
+
+    /// As before an apply; there is nobody who would come again, so it is done at once.
+    fn stamp_whole_log(&mut self, published: &PublishedPositions) -> Result<(), StoreError> {
+        let limit = self.limits.housekeeping_rows;
+        while self.count_unstamped()? > limit as u64 {
+            self.stamp_step(published, limit)?;
+        }
+        Ok(())
     }
 
     /// Takes the dead letter `id` out; gives whether it was there. Its row stays as it is on this node.

@@ -7,6 +7,7 @@ mod conflicts;
 mod convergence;
 mod dead_letters;
 mod incarnation;
+mod kindness;
 mod log;
 mod mirror;
 mod scan;

@@ -186,8 +186,14 @@ impl Node {
             groups: groups.iter().cloned().map(Into::into).collect(),
             checkpoints,
             published: self.published.clone(),
+            stamp_rows: u64::MAX,
         };
-        self.store.apply(&batch, NOW_MS)
+        loop {
+            match self.store.apply(&batch, NOW_MS) {
+                Err(ApplyFailure::LogFirst { .. }) => {}
+                done => return done,
+            }
+        }
     }
 
     /// Applies up to `groups` more groups of `from`.
@@ -204,7 +210,9 @@ impl Node {
 
     pub(crate) fn housekeep_at(&mut self, now_ms: u64) -> Housekept {
         let published = self.published.clone();
-        self.store.housekeep(&Housekeep { published, checkpoints: BTreeMap::new() }, now_ms).unwrap()
+        self.store
+            .housekeep(&Housekeep { published, checkpoints: BTreeMap::new(), rows: u64::MAX }, now_ms)
+            .unwrap()
     }
 
     /// Writes that fire no trigger: what the application did while ours were missing.

@@ -1,0 +1,272 @@
+//! The pace of our transactions: for how long they hold the application's write lock, and for how long they leave it free
+//! afterwards (G1). A controller without a clock: it counts what it is told of holds.
+//!
+//! The goal. While the application writes, a transaction holds the lock for about [`HOLD_TARGET_US`] and then leaves it
+//! free for at least as long, so that a writer that found it taken gets it at one of its next tries, and one that writes
+//! without pause keeps half of the time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each
+//! other at once. Four things keep that from going wrong:
+//!
+//! - *It remembers.* The application counts as writing until our pauses since its last write add up to [`ACTIVE_US`]: it
+//!   could have written in each of them, and could not while we held the lock.
+//! - *It knows the cost of a row*, not the size of the last transaction: when the application begins to write, the very next
+//!   transaction is short, however long the one before was.
+//! - *A group is never cut* (G4). One that holds the lock for longer is followed by a pause as long as it held, up to
+//!   [`PAUSE_MAX_US`]: apply always goes on, at half of its speed in the worst case.
+//! - *Our own log comes first* (R13), in as many transactions as it takes; larger ones when the application writes faster
+//!   than they stamp.
+
+use crate::input::Hold;
+use crate::limits::{APPLY_ROWS_MAX, APPLY_ROWS_MIN, GROUP_ROWS_MAX, HOUSEKEEPING_ROWS};
+
+/// How long the lock is held while the application writes, in microseconds.
+const HOLD_TARGET_US: u64 = 2_000;
+/// The same while nobody else writes: catching up. Longer would gain little (what a transaction costs beside its rows is a
+/// hundredth of this), and it is what the first write of an application waits.
+const HOLD_IDLE_US: u64 = 20_000;
+/// For how long, counted in our pauses, an application counts as writing after it wrote.
+const ACTIVE_US: u64 = 3_000_000;
+/// The longest pause after one transaction.
+const PAUSE_MAX_US: u64 = 1_000_000;
+/// What a row is taken to cost before any was seen, in nanoseconds: two or three of a real one.
+const COST_FIRST_NS: u64 = 10_000;
+/// The most that a row is believed to cost.
+const COST_MAX_NS: u64 = 1_000_000_000;
+
+/// The controller.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    apply: Cost,
+    tend: Cost,
+    /// For how much of our pauses the application still counts as writing.
+    active_us: u64,
+    /// What was unstamped after the last transaction that stamped instead of applying.
+    unstamped_rows: Option<u64>,
+    /// How often a stretch to stamp is doubled.
+    urgency: u32,
+}
+
+impl Pace {
+    /// How many rows the next apply should have.
+    pub(crate) fn rows_to_apply(&self) -> u64 {
+        self.apply.rows_in(self.hold_us()).clamp(APPLY_ROWS_MIN, APPLY_ROWS_MAX)
+    }
+
+    /// How many rows of our own log the next transaction may stamp or trim.
+    pub(crate) fn rows_to_tend(&self) -> u64 {
+        let rows = self.tend.rows_in(self.hold_us()).clamp(APPLY_ROWS_MIN, HOUSEKEEPING_ROWS as u64);
+        (rows << self.urgency).min(GROUP_ROWS_MAX as u64)
+    }
+
+    /// Other nodes' rows were applied. Gives for how long the lock is to be left free, in microseconds.
+    pub(crate) fn on_applied(&mut self, hold: Hold) -> u64 {
+        self.unstamped_rows = None;
+        self.urgency = 0;
+        self.apply.learn(hold);
+        self.pause_us(hold)
+    }
+
+    /// Housekeeping. Gives the same.
+    pub(crate) fn on_housekept(&mut self, hold: Hold) -> u64 {
+        self.tend.learn(hold);
+        self.pause_us(hold)
+    }
+
+    /// Rows of our own log were stamped before an apply, and so many are left. Gives the same.
+    pub(crate) fn on_stamped(&mut self, hold: Hold, unstamped_rows: u64) -> u64 {
+        if self.unstamped_rows.is_some_and(|before| before <= unstamped_rows)
+            && self.rows_to_tend() < GROUP_ROWS_MAX as u64
+        {
+            self.urgency += 1;
+        }
+        self.unstamped_rows = Some(unstamped_rows);
+        self.tend.learn(hold);
+        self.pause_us(hold)
+    }
+
+    fn pause_us(&mut self, hold: Hold) -> u64 {
+        if hold.application_wrote {
+            self.active_us = ACTIVE_US;
+        }
+        if !self.is_application_active() {
+            return 0;
+        }
+        let pause_us = hold.held_us.min(PAUSE_MAX_US);
+        self.active_us = self.active_us.saturating_sub(pause_us.max(1));
+        pause_us
+    }
+
+    fn hold_us(&self) -> u64 {
+        if self.is_application_active() { HOLD_TARGET_US } else { HOLD_IDLE_US }
+    }
+
+    fn is_application_active(&self) -> bool {
+        self.active_us > 0
+    }
+}
+
+/// What a row of one kind of work costs, in nanoseconds of lock, as the last transactions had it.
+#[derive(Debug)]
+struct Cost(u64);
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self(COST_FIRST_NS)
+    }
+}
+
+impl Cost {
+    fn rows_in(&self, hold_us: u64) -> u64 {
+        hold_us * 1000 / self.0
+    }
+
+    /// Half of what was believed and half of what was seen: a moment in which the machine was busy is no rule, and a table
+    /// with more indexes is noticed soon.
+    fn learn(&mut self, hold: Hold) {
+        if let Some(seen) = hold.held_us.saturating_mul(1000).checked_div(hold.rows) {
+            self.0 = u64::midpoint(self.0, seen.min(COST_MAX_NS)).max(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A machine on which rows cost the same, and transactions something besides.
+    #[derive(Clone, Copy, Debug)]
+    struct Machine {
+        row_ns: u64,
+        transaction_us: u64,
+    }
+
+    impl Machine {
+        fn hold(self, rows: u64, application_wrote: bool) -> Hold {
+            let held_us = self.transaction_us + rows * self.row_ns / 1000;
+            Hold { rows, held_us, application_wrote }
+        }
+    }
+
+    fn machine() -> impl Strategy<Value = Machine> {
+        (200_u64..100_000, 20_u64..400)
+            .prop_map(|(row_ns, transaction_us)| Machine { row_ns, transaction_us })
+    }
+
+    /// After so many transactions what is believed of a row is what it costs.
+    const LEARNT: usize = 40;
+
+    fn learnt(machine: Machine, application_wrote: bool) -> Pace {
+        let mut pace = Pace::default();
+        for _ in 0..LEARNT {
+            let rows = pace.rows_to_apply();
+            pace.on_applied(machine.hold(rows, application_wrote));
+        }
+        pace
+    }
+
+    /// Within a fifth of `wanted_us`, where the bounds on rows allow that.
+    fn is_near(hold: Hold, machine: Machine, wanted_us: u64) -> bool {
+        let bounded = machine.hold(APPLY_ROWS_MIN, false).held_us >= wanted_us
+            || machine.hold(APPLY_ROWS_MAX, false).held_us <= wanted_us;
+        bounded || hold.held_us.abs_diff(wanted_us) <= wanted_us / 5
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_is_told_it_stays_within_its_bounds(
+            holds in prop::collection::vec((0_u64.., 0_u64.., any::<bool>(), 0_u8..3, 0_u64..), 0..50)
+        ) {
+            let mut pace = Pace::default();
+            for (rows, held_us, application_wrote, kind, left) in holds {
+                let hold = Hold { rows, held_us, application_wrote };
+                let pause_us = match kind {
+                    0 => pace.on_applied(hold),
+                    1 => pace.on_housekept(hold),
+                    _ => pace.on_stamped(hold, left),
+                };
+                prop_assert!(pause_us <= PAUSE_MAX_US && pause_us <= held_us);
+                prop_assert!(!application_wrote || pause_us == held_us.min(PAUSE_MAX_US));
+                prop_assert!((APPLY_ROWS_MIN..=APPLY_ROWS_MAX).contains(&pace.rows_to_apply()));
+                prop_assert!((APPLY_ROWS_MIN..=GROUP_ROWS_MAX as u64).contains(&pace.rows_to_tend()));
+            }
+        }
+
+        #[test]
+        fn a_hold_comes_to_its_target_whatever_a_row_costs(machine in machine()) {
+            let busy = learnt(machine, true);
+            let hold = machine.hold(busy.rows_to_apply(), true);
+            prop_assert!(is_near(hold, machine, HOLD_TARGET_US), "{hold:?}");
+            let idle = learnt(machine, false);
+            let hold = machine.hold(idle.rows_to_apply(), false);
+            prop_assert!(is_near(hold, machine, HOLD_IDLE_US), "{hold:?}");
+        }
+
+        #[test]
+        fn an_application_that_begins_to_write_waits_for_one_long_transaction_only(machine in machine()) {
+            let mut pace = learnt(machine, false);
+            let met = machine.hold(pace.rows_to_apply(), true);
+            prop_assert_eq!(pace.on_applied(met), met.held_us);
+            let next = machine.hold(pace.rows_to_apply(), true);
+            let least = machine.hold(APPLY_ROWS_MIN, true);
+            prop_assert!(next.held_us <= (HOLD_TARGET_US + machine.transaction_us).max(least.held_us), "{next:?}");
+        }
+
+        #[test]
+        fn apply_keeps_half_of_the_time_beside_an_application_that_never_rests(machine in machine()) {
+            let mut pace = Pace::default();
+            let (mut held, mut paused, mut rows) = (0, 0, 0);
+            for _ in 0..1000 {
+                let hold = machine.hold(pace.rows_to_apply(), true);
+                paused += pace.on_applied(hold);
+                held += hold.held_us;
+                rows += hold.rows;
+            }
+            prop_assert!(paused <= held);
+            prop_assert!(rows * machine.row_ns / 1000 + 1000 * machine.transaction_us >= held);
+        }
+
+        #[test]
+        fn a_giant_group_is_followed_by_a_pause_in_proportion(rows in 1_u64..=100_000, machine in machine()) {
+            let mut pace = learnt(machine, true);
+            let giant = machine.hold(rows, true);
+            prop_assert_eq!(pace.on_applied(giant), giant.held_us.min(PAUSE_MAX_US));
+            let next = machine.hold(pace.rows_to_apply(), true);
+            prop_assert!(next.held_us <= (2 * HOLD_TARGET_US).max(machine.hold(APPLY_ROWS_MIN, true).held_us));
+        }
+
+        #[test]
+        fn an_application_writes_until_it_was_quiet_for_long(machine in machine()) {
+            let mut pace = learnt(machine, true);
+            let mut quiet_us = 0;
+            loop {
+                let hold = machine.hold(pace.rows_to_apply(), false);
+                let pause_us = pace.on_applied(hold);
+                if pause_us == 0 {
+                    break;
+                }
+                quiet_us += pause_us;
+            }
+            prop_assert!(quiet_us.abs_diff(ACTIVE_US) < PAUSE_MAX_US, "{quiet_us}");
+        }
+
+        /// Rows written while we stamp and pause come on top: however many, in the end an apply has its turn.
+        #[test]
+        fn a_log_that_grows_does_not_keep_us_from_applying(machine in machine(), speed in 0_u64..90) {
+            let mut pace = Pace::default();
+            let mut unstamped = 20_000_u64;
+            for _ in 0..100_000 {
+                let limit = pace.rows_to_tend();
+                if unstamped <= limit {
+                    return Ok(());
+                }
+                let hold = machine.hold(limit, true);
+                let pause_us = pace.on_stamped(hold, unstamped - limit);
+                // In percent of what half of the time is enough to stamp, the cost of a commit left aside.
+                let written = (hold.held_us + pause_us) * 1000 / (2 * machine.row_ns) * speed / 100;
+                unstamped = unstamped - limit + written;
+            }
+            prop_assert!(false, "{} rows are still unstamped", unstamped);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the application notices of us while other nodes' changes are applied: nothing fails, and the log of its database
+//! stays short (G1).
+
+use std::fs;
+use std::time::Duration;
+
+use harmonylite_testkit::{Cluster, Context, Node, Proxy, Result, Writer, ensure, wait, wait_for};
+use rusqlite::TransactionBehavior;
+use serde_json::Value;
+
+use crate::support::{BINARY, DEADLINE, following, no_panics, rows_applied, wait_number};
+
+const SCHEMA: &str =
+    "CREATE TABLE item(id INTEGER PRIMARY KEY, body BLOB); CREATE TABLE note(id INTEGER PRIMARY KEY, n);";
+
+/// The least patience of an application that we promise to spare.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Writes `count` rows of `size` bytes from `first` on, in one transaction.
+fn write_items(node: &Node, first: u64, count: u64, size: u64) -> Result<()> {
+    node.execute(&format!(
+        "WITH RECURSIVE i(id) AS (SELECT {first} UNION ALL SELECT id + 1 FROM i WHERE id + 1 < {}) \
+         INSERT INTO item SELECT id, randomblob({size}) FROM i",
+        first + count
+    ))
+}
+
+/// An application that reads and writes its own table 100 times a second, and waits for locks as long as it must be able
+/// to.
+fn application(node: &Node) -> Result<Writer> {
+    let connection = node.connection()?;
+    connection.busy_timeout(PATIENCE)?;
+    Ok(Writer::start(connection, Duration::from_millis(10), |connection, number| {
+        connection.query_row("SELECT count(*) FROM note", [], |row| row.get::<_, i64>(0))?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("INSERT INTO note VALUES(?1, ?1)", [number as i64])?;
+        transaction.commit()
+    }))
+}
+
+#[test]
+fn an_application_with_a_rollback_journal_and_a_second_of_patience_is_never_refused() -> Result<()> {
+    const GROUPS: u64 = 60;
+    let mut cluster = Cluster::new(BINARY, 2, SCHEMA)?;
+    cluster.nodes[1].query::<String>("PRAGMA journal_mode = DELETE")?;
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    let application = application(&cluster.nodes[1])?;
+    for group in 0..GROUPS {
+        write_items(&cluster.nodes[0], 1 + 100 * group, 100, 30)?;
+    }
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM item", 100 * GROUPS as i64)?;
+    wait("writes of the application", DEADLINE, || application.written() >= 100)?;
+    let written = application.stop()?;
+    wait_number(&cluster.nodes[0], "SELECT count(*) FROM note", written as i64)?;
+    cluster.wait_equal(&["item", "note"], DEADLINE)?;
+    no_panics(&cluster)
+}
+
+#[test]
+fn nodes_that_were_cut_off_for_a_large_backlog_on_both_sides_become_equal_by_themselves() -> Result<()> {
+    const ROWS: u64 = 40_000;
+    let mut cluster = Cluster::new(BINARY, 2, SCHEMA)?;
+    let proxies: Vec<Proxy> =
+        cluster.nodes.iter().map(|node| Proxy::start(&node.address())).collect::<Result<_>>()?;
+    cluster.nodes[0].set_peers([proxies[1].address().as_str()]);
+    cluster.nodes[1].set_peers([proxies[0].address().as_str()]);
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    proxies.iter().for_each(Proxy::cut);
+    for (node, first) in cluster.nodes.iter().zip([1, 1_000_000]) {
+        for batch in 0..ROWS / 500 {
+            write_items(node, first + 500 * batch, 500, 40)?;
+        }
+    }
+    let application = application(&cluster.nodes[1])?;
+    proxies.iter().for_each(Proxy::resume);
+    for node in &cluster.nodes {
+        wait_number(node, "SELECT count(*) FROM item", 2 * ROWS as i64)?;
+    }
+    let written = application.stop()?;
+    wait_number(&cluster.nodes[0], "SELECT count(*) FROM note", written as i64)?;
+    cluster.wait_equal(&["item", "note"], DEADLINE)?;
+    ensure!(rows_applied(&cluster.nodes[1], 1)? == ROWS as i64);
+    no_panics(&cluster)
+}
+
+/// Bytes of the write-ahead log that are still to be written back, as the status has it.
+fn waiting_bytes(status: &Value) -> Option<u64> {
+    Some(status["wal"]["bytes"].as_u64()? - status["wal"]["checkpointed_bytes"].as_u64()?)
+}
+
+#[test]
+fn a_write_ahead_log_that_a_long_read_makes_grow_is_told_and_comes_back() -> Result<()> {
+    const BATCHES: u64 = 40;
+    const GROWN: u64 = 64 << 20;
+    let cluster = following(2, SCHEMA)?;
+    let (writer, replica) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let said =
+        |text: &str| -> Result<usize> { Ok(fs::read_to_string(replica.log_file())?.matches(text).count()) };
+    let reader = replica.connection()?;
+    reader.execute_batch("BEGIN; SELECT count(*) FROM item")?;
+    for batch in 0..BATCHES {
+        write_items(writer, 1 + 500 * batch, 500, 4000)?;
+    }
+    replica.wait_status("a log that has grown", DEADLINE, |status| waiting_bytes(status) > Some(GROWN))?;
+    wait_for("the line in the log", DEADLINE, || {
+        ensure!(said("the write-ahead log grows")? == 1, "it is not said, or said too often");
+        Ok(())
+    })
+    .with_context(|| replica.log())?;
+    reader.execute_batch("COMMIT")?;
+    replica.wait_status("a log that is written back", DEADLINE, |status| {
+        waiting_bytes(status) < Some(GROWN / 8)
+    })?;
+    wait_for("the other line in the log", DEADLINE, || {
+        ensure!(said("the write-ahead log is written back again")? == 1, "not yet");
+        Ok(())
+    })?;
+    cluster.wait_equal(&["item"], DEADLINE)?;
+    no_panics(&cluster)
+}

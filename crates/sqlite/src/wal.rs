@@ -1,0 +1,107 @@
+//! The write-ahead log: when its pages go back into the database file, and how large it is.
+//!
+//! Left to SQLite's default, whoever commits when the log has 1000 pages writes them back, and waits for the disk: often
+//! that would be the application, for pages that an apply wrote. So we do it between two transactions of ours, a little
+//! earlier and without the write lock; PASSIVE, which waits for nobody and makes nobody wait. An application that commits
+//! meanwhile finds the work taken.
+//!
+//! A reader that stays in its snapshot keeps pages after it from being written back, and the log grows (nothing can be done
+//! about that from here but to say so).
+
+use rusqlite::Connection;
+
+use crate::Store;
+use crate::error::StoreError;
+
+/// Pages in the log from which we write back: below the 1000 of SQLite's default, by what a short transaction adds.
+const CHECKPOINT_PAGES: u64 = 800;
+/// Often the application commits while we write back; the few pages of that keep the log from starting over. So again.
+const PASSES: u32 = 3;
+/// How large the file may stay when it starts over by a transaction of ours, in bytes: SQLite itself never shrinks it.
+const FILE_SIZE_KEPT: i64 = 64 << 20;
+
+/// How large the write-ahead log is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WalSize {
+    /// Bytes in it since it last started over.
+    pub bytes: u64,
+    /// Of them already written back into the database file.
+    pub checkpointed_bytes: u64,
+}
+
+impl WalSize {
+    /// Bytes that are still to be written back.
+    #[must_use]
+    pub const fn waiting_bytes(self) -> u64 {
+        self.bytes.saturating_sub(self.checkpointed_bytes)
+    }
+}
+
+/// What is known of the log between two looks.
+#[derive(Debug, Default)]
+pub(crate) struct WalKeeper {
+    page_size: u64,
+    /// The pages at the last look: fewer now, and it has started over.
+    pages: u64,
+    /// Not before it has so many pages: a reader was in the way, and another try costs time that grows with the log.
+    not_before: u64,
+}
+
+/// The log in pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pages {
+    all: u64,
+    checkpointed: u64,
+}
+
+/// From now on no commit of ours writes anything back.
+pub(crate) fn settle(connection: &Connection) -> Result<(), StoreError> {
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(Some("main"), "journal_size_limit", FILE_SIZE_KEPT)?;
+    Ok(())
+}
+
+impl Store {
+    /// Writes pages of the log back when it is long enough, outside of any transaction; gives its size afterwards, `None`
+    /// without a write-ahead log. `again`: also when a reader was in the way before.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the disk refuses.
+    pub fn tend_wal(&mut self, again: bool) -> Result<Option<WalSize>, StoreError> {
+        let Some(mut pages) = self.wal_pages("NOOP")? else { return Ok(None) };
+        if again || pages.all < self.wal.pages {
+            self.wal.not_before = 0;
+        }
+        for _ in 0..PASSES {
+            let due = pages.all >= CHECKPOINT_PAGES.max(self.wal.not_before);
+            if !due || pages.all == pages.checkpointed {
+                break;
+            }
+            let Some(done) = self.wal_pages("PASSIVE")? else { break };
+            if done.checkpointed <= pages.checkpointed {
+                self.wal.not_before = done.all + done.all / 4;
+            }
+            pages = done;
+        }
+        self.wal.pages = pages.all;
+        self.wal_size(pages).map(Some)
+    }
+
+    /// `None`: there is no such log, or somebody else is writing it back at this moment.
+    fn wal_pages(&self, mode: &str) -> Result<Option<Pages>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!("PRAGMA main.wal_checkpoint({mode})"))?;
+        let (all, checkpointed): (i64, i64) =
+            statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let pages = u64::try_from(all).ok().zip(u64::try_from(checkpointed).ok());
+        Ok(pages.map(|(all, checkpointed)| Pages { all, checkpointed }))
+    }
+
+    fn wal_size(&mut self, pages: Pages) -> Result<WalSize, StoreError> {
+        if self.wal.page_size == 0 {
+            let size: i64 = self.connection.query_row("PRAGMA main.page_size", [], |row| row.get(0))?;
+            self.wal.page_size = size.unsigned_abs();
+        }
+        let bytes = |pages: u64| pages.saturating_mul(self.wal.page_size);
+        Ok(WalSize { bytes: bytes(pages.all), checkpointed_bytes: bytes(pages.checkpointed) })
+    }
+}

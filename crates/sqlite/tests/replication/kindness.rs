@@ -1,0 +1,145 @@
+//! What the application does not have to wait for (G1): long transactions of ours, and pages of ours in the write-ahead log.
+
+use std::collections::BTreeMap;
+
+use harmonylite_core::effect::{ApplyBatch, Housekeep};
+use harmonylite_core::input::ApplyFailure;
+use harmonylite_sqlite::WalSize;
+
+use crate::support::{Cluster, NOW_MS, Node};
+
+const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
+
+/// As many rows as there are ids.
+fn insert(ids: std::ops::Range<u64>) -> String {
+    format!(
+        "WITH RECURSIVE n(id) AS (SELECT {} UNION ALL SELECT id + 1 FROM n WHERE id < {})
+         INSERT INTO t SELECT id, 'a row of some forty characters, and a few more' FROM n",
+        ids.start,
+        ids.end - 1
+    )
+}
+
+#[test]
+fn a_long_log_is_stamped_in_short_transactions_and_then_the_apply_has_its_turn() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(1, "INSERT INTO t VALUES(1, 'theirs')");
+    cluster.publish(1);
+    cluster.run(2, &insert(100..125));
+    let batch = ApplyBatch {
+        groups: vec![cluster.nodes[0].chain[0].clone().into()],
+        checkpoints: BTreeMap::new(),
+        published: cluster.nodes[1].published.clone(),
+        stamp_rows: 10,
+    };
+    let mut left = Vec::new();
+    for written in 0..4 {
+        match cluster.nodes[1].store.apply(&batch, NOW_MS) {
+            Err(ApplyFailure::LogFirst { hold, unstamped_rows }) => {
+                assert_eq!(hold.rows, 10);
+                left.push(unstamped_rows);
+            }
+            done => {
+                assert_eq!(done.unwrap().rows_applied.values().sum::<u64>(), 1);
+                // 25 rows, and two that came between.
+                assert_eq!((left, written), (vec![15, 6], 2));
+                return;
+            }
+        }
+        // The application has its turn, and what it writes then is counted, too.
+        cluster.run(2, &format!("INSERT INTO t VALUES({}, 'between')", 200 + written));
+    }
+    panic!("{left:?} rows left, and nothing applied");
+}
+
+#[test]
+fn housekeeping_stamps_and_trims_as_much_as_it_is_asked_to() {
+    let mut node = Node::new(1, SCHEMA);
+    node.run(&insert(1..31));
+    node.publish();
+    let request = Housekeep { published: node.published.clone(), rows: 10, ..Housekeep::default() };
+    let done = node.store.housekeep(&request, NOW_MS).unwrap();
+    assert_eq!((done.stamped, done.trimmed, done.remaining_rows), (10, 10, 10));
+    assert_eq!(done.hold.rows, 20);
+    node.store.housekeep(&request, NOW_MS).unwrap();
+    let done = node.store.housekeep(&request, NOW_MS).unwrap();
+    assert_eq!((done.stamped, done.trimmed, done.remaining_rows), (10, 10, 0));
+}
+
+#[test]
+fn a_hold_tells_whether_the_application_wrote_since_the_one_before() {
+    let mut node = Node::new(1, SCHEMA);
+    node.run("INSERT INTO t VALUES(1, 'a')");
+    node.publish();
+    assert!(node.housekeep().hold.application_wrote);
+    node.run("INSERT INTO t VALUES(2, 'b'), (3, 'c')");
+    node.publish();
+    let request = Housekeep { published: node.published.clone(), rows: 1, ..Housekeep::default() };
+    assert!(node.store.housekeep(&request, NOW_MS).unwrap().hold.application_wrote);
+    let second = node.store.housekeep(&request, NOW_MS).unwrap();
+    assert_eq!((second.stamped, second.hold.application_wrote), (1, false));
+}
+
+/// Applies groups of 500 rows at node 2, with a write of its application and a look at the log after each; gives
+/// the largest log that was seen.
+fn apply_groups(cluster: &mut Cluster, groups: std::ops::Range<u64>) -> WalSize {
+    let mut most = WalSize::default();
+    for number in groups {
+        cluster.run(1, &insert(1000 * number..1000 * number + 500));
+        cluster.publish(1);
+        cluster.deliver(1, 2, 1);
+        cluster.run(2, &format!("INSERT INTO t VALUES({}, 'own')", 1000 * number + 999));
+        let size = cluster.nodes[1].store.tend_wal(false).unwrap().unwrap();
+        if size.bytes > most.bytes {
+            most = size;
+        }
+    }
+    most
+}
+
+#[test]
+fn the_write_ahead_log_stays_short_while_changes_are_applied_and_the_application_writes_nothing_back() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
+    let most = apply_groups(&mut cluster, 0..150);
+    assert!(most.bytes < 1200 * 4096, "{most:?}");
+    let file = cluster.nodes[1].path().with_extension("db-wal");
+    assert!(std::fs::metadata(file).unwrap().len() < 2 * 1200 * 4096);
+}
+
+#[test]
+fn no_commit_of_ours_writes_the_log_back() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
+    cluster.run(1, &insert(1..60_000));
+    cluster.converge();
+    let pages = cluster.nodes[1].query("PRAGMA wal_checkpoint(NOOP)");
+    let numbers: Vec<u64> = pages[0].split('|').map(|number| number.parse().unwrap()).collect();
+    assert!(numbers[1] > 1000 && numbers[2] == 0, "{pages:?}");
+}
+
+#[test]
+fn a_long_read_keeps_pages_in_the_log_and_its_size_tells() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    let reader = rusqlite::Connection::open(cluster.nodes[1].path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+    apply_groups(&mut cluster, 0..60);
+    let held = cluster.nodes[1].store.tend_wal(true).unwrap().unwrap();
+    assert!(held.waiting_bytes() > 1000 * 4096, "{held:?}");
+    reader.execute_batch("COMMIT").unwrap();
+    let free = cluster.nodes[1].store.tend_wal(true).unwrap().unwrap();
+    assert_eq!((free.bytes, free.waiting_bytes()), (held.bytes, 0));
+    // The next commit starts over.
+    let short = apply_groups(&mut cluster, 60..61);
+    assert!(short.bytes < held.bytes / 4, "{short:?} after {held:?}");
+}
+
+#[test]
+fn without_a_write_ahead_log_there_is_nothing_to_tend() {
+    let (_, _, directory) = Node::new(1, SCHEMA).close();
+    let application = rusqlite::Connection::open(directory.path().join("app.db")).unwrap();
+    application.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+    let mut node = Node::open(1, directory);
+    node.run(&insert(1..100));
+    assert_eq!(node.store.tend_wal(true).unwrap(), None);
+}
