@@ -36,6 +36,7 @@ impl World<'_> {
                 true
             }
             Act::Cut { other } => self.cut(node, other),
+            Act::CutOff => self.cut_off(node),
             Act::Drop => self.drop_connections(node),
             Act::Outage { ms } => self.outage(node, ms),
             Act::OtherId => self.other_id(node)?,
@@ -161,6 +162,19 @@ impl World<'_> {
             return false;
         }
         self.cut.insert(pair);
+        true
+    }
+
+    fn cut_off(&mut self, node: usize) -> bool {
+        match self.plan.profile.mode {
+            Mode::Mesh => {
+                let others = (0..self.nodes.len()).filter(|other| *other != node);
+                self.cut.extend(others.map(|other| (node.min(other), node.max(other))));
+            }
+            Mode::Shared => {
+                self.cut.insert((node, node));
+            }
+        }
         true
     }
 

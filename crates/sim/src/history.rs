@@ -9,7 +9,7 @@ pub struct Counts(BTreeMap<&'static str, u64>);
 
 impl Counts {
     /// The faults that must strike in any large number of seeds.
-    pub const FAULTS: [&str; 22] = [
+    pub const FAULTS: [&str; 23] = [
         "writes",
         "long transactions",
         "kills",
@@ -19,6 +19,7 @@ impl Counts {
         "older copies",
         "clock steps",
         "cuts",
+        "hours cut off",
         "dropped connections",
         "outages",
         "other node ids",

@@ -66,6 +66,8 @@ pub(crate) enum Act {
     Clock { off_ms: i64 },
     /// Two nodes do not reach one another any more (in shared mode: the node does not reach the streams), or do again.
     Cut { other: usize },
+    /// The node reaches nobody and nobody reaches it.
+    CutOff,
     /// All connections of the node to streams break.
     Drop,
     /// The server is away (in shared mode: for everybody).
@@ -93,6 +95,7 @@ impl Act {
             Self::OlderCopy { .. } => "older copies",
             Self::Clock { .. } => "clock steps",
             Self::Cut { .. } => "cuts",
+            Self::CutOff => "hours cut off",
             Self::Drop => "dropped connections",
             Self::Outage { .. } => "outages",
             Self::OtherId => "other node ids",
@@ -148,9 +151,33 @@ impl Plan {
         let count = random.pick(&[10, 20, 30, 50, 80]) / if nodes > 4 { 2 } else { 1 };
         let gap_ms = random.pick(&[5, 20, 60, 120]);
         let acts = (0..count).map(|_| planned(&mut random, nodes, &weather, gap_ms)).collect();
-        Self { seed, nodes, profile, acts }
+        let mut plan = Self { seed, nodes, profile, acts };
+        if plan.is_hour() {
+            plan.take_an_hour();
+        }
+        plan
+    }
+
+    /// One seed in fifty. With many nodes an hour would be nothing but their timers.
+    fn is_hour(&self) -> bool {
+        // Numbers of its own: drawn from the others, it would give every seed another meaning.
+        self.nodes <= 3 && Random::new(self.seed ^ 0x0068_6f75_7221).chance(3)
+    }
+
+    /// The same acts in an hour, all the time of which one node is cut off; all nodes write.
+    fn take_an_hour(&mut self) {
+        let total: u64 = self.acts.iter().map(|planned| planned.after_ms).sum();
+        for planned in &mut self.acts {
+            planned.after_ms = planned.after_ms * HOUR_MS / total.max(1);
+        }
+        let node = usize::try_from(self.seed).unwrap_or(0) % self.nodes;
+        let random = Random::new(self.seed);
+        self.acts.insert(0, Planned { after_ms: 0, node, act: Act::CutOff, random });
     }
 }
+
+/// How long a node is cut off, in milliseconds of virtual time.
+const HOUR_MS: u64 = 3_600_000;
 
 fn profile(random: &mut Random, nodes: usize) -> Profile {
     Profile {
@@ -213,4 +240,27 @@ fn fault(random: &mut Random, nodes: usize, weather: &Weather) -> Act {
         _ => Act::Image,
     };
     if matches!(act, Act::Image) && !weather.power { write(random) } else { act }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_seeds_are_an_hour_of_writes_with_a_node_cut_off() {
+        let hours: Vec<Plan> = (0..1000).map(Plan::of_seed).filter(Plan::is_hour).collect();
+        assert!((5..60).contains(&hours.len()), "{} of 1000", hours.len());
+        for plan in hours {
+            let total: u64 = plan.acts.iter().map(|planned| planned.after_ms).sum();
+            assert!(total <= HOUR_MS && total > HOUR_MS - 1000, "{plan}: {total} ms");
+            assert_eq!(plan.acts[0].act, Act::CutOff);
+        }
+    }
+
+    #[test]
+    fn seeds_that_found_a_bug_keep_their_meaning() {
+        let seeds = include_str!("../seeds/regressions.txt").lines().filter(|line| !line.starts_with('#'));
+        let seeds: Vec<u64> = seeds.filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+        assert!(!seeds.is_empty() && seeds.iter().all(|&seed| !Plan::of_seed(seed).is_hour()));
+    }
 }
