@@ -4,7 +4,9 @@
 //! that ratios hold where absolute numbers depend on the machine. Nothing is printed of nodes that did not end up with
 //! the same rows.
 
+mod cutoff;
 mod idle;
+mod kindness;
 mod latency;
 mod machine;
 mod memory;
@@ -45,6 +47,9 @@ pub(crate) struct Options {
     /// Seconds of the quiet that is measured.
     #[arg(long, default_value_t = 60)]
     idle_s: u64,
+    /// Seconds of each phase in which the application's writes are measured.
+    #[arg(long, default_value_t = 5)]
+    phase_s: u64,
     /// Measure this binary instead of building one.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -60,6 +65,10 @@ enum Subject {
     Idle,
     /// Memory with a backlog.
     Memory,
+    /// The application's own writes while another node's are applied.
+    Kindness,
+    /// Two nodes that did not reach one another while both wrote.
+    Cutoff,
 }
 
 /// Measures and prints.
@@ -84,6 +93,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     }
     if wanted(Subject::Memory) {
         memory::measure(&binary, options.backlog, &mut report)?;
+    }
+    if wanted(Subject::Kindness) {
+        kindness::measure(&binary, options.repeat, options.phase_s, &mut report)?;
+    }
+    if wanted(Subject::Cutoff) {
+        cutoff::measure(&binary, options.backlog, &mut report)?;
     }
     report.print(options.json)
 }
