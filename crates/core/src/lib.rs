@@ -28,6 +28,7 @@ mod publisher;
 pub mod replicator;
 mod scan;
 pub mod schema;
+mod settings;
 mod sleep;
 pub mod status;
 mod trouble;

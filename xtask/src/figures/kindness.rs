@@ -204,6 +204,9 @@ fn load_until(connection: &Connection, from: u64, stop: &AtomicBool) -> Result<(
     Ok((last, start.elapsed()))
 }
 
+/// What is taken of a phase.
+type Figure = fn(&Phase) -> f64;
+
 impl Samples {
     fn report(&self, subject: &str, report: &mut Report) {
         let phases = [
@@ -212,7 +215,7 @@ impl Samples {
             ("a database beside", &self.beside),
         ];
         for (name, phases) in phases {
-            let figures: [(&str, &'static str, fn(&Phase) -> f64); 4] = [
+            let figures: [(&str, &'static str, Figure); 4] = [
                 ("p50", "ms", |phase| phase.p50),
                 ("p99", "ms", |phase| phase.p99),
                 ("most", "ms", |phase| phase.most),
