@@ -246,7 +246,7 @@ fn dotted_keys_and_inline_tables_are_the_same_as_sections() {
 
 #[test]
 fn keys_that_are_not_acted_on_warn_once_each_and_empty_ones_do_not() {
-    let text = "snapshot.keep = 3\nhealth_check.enable = true\n[prometheus]\nenable = true\n[snapshot]\nstore = 's3'\n";
+    let text = "health_check.path = 'x'\nhealth_check.enable = true\n[prometheus]\nenable = true\n[snapshot]\nstore = 's3'\n";
     assert_eq!(said(text).matches("is not acted on by this version").count(), 4);
     assert_eq!(
         said(
