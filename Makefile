@@ -7,10 +7,10 @@ TOOLS := $(CURDIR)/.tools
 
 # The product finds the fetched nats-server on PATH; the tests are told where it is.
 export PATH := $(TOOLS):$(PATH)
-unit examples tour: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
+unit examples tour chaos: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools format format-check lint tidy dependencies deny unit simulate hunt examples tour fuzz release dist clean
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit simulate hunt examples tour chaos chaos-tools fuzz release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -20,7 +20,7 @@ demo: tools ## three nodes with embedded servers keep a sample database equal; O
 	$(CARGO) run --quiet --locked --package harmonylite -- demo $(if $(ONCE),--once)
 
 # Everything, the quick checks first. A further check is a further target in this list.
-TESTS := format-check tidy dependencies lint unit simulate hunt examples tour
+TESTS := format-check tidy dependencies lint unit simulate hunt examples tour chaos
 
 test: tools ## everything that must hold: format, tidy, dependencies, lints, tests
 	@set -e; for check in $(TESTS); do echo "== $$check"; $(MAKE) --no-print-directory $$check; done
@@ -65,6 +65,13 @@ examples: tools ## the applications in examples/, on three nodes each
 
 tour: tools ## the commands of README.md and docs/deployment.md as they stand, the latter on hosts with networks of their own
 	$(CARGO) xtask tour
+
+chaos: tools chaos-tools ## real nodes under kills, cuts, full disks: SCENARIO=name (else all) DURATION=10 RUNS=1 SEED=number
+	$(CARGO) xtask chaos $(if $(SCENARIO),--scenario $(SCENARIO),--all) $(if $(SEED),--seed $(SEED)) \
+		--duration $(or $(DURATION),10) --runs $(or $(RUNS),1)
+
+chaos-tools:
+	@tools/install-faketime
 
 # Without a sanitizer: our code is safe Rust, and the C below it would not be instrumented. cargo-fuzz asks for flags of
 # the compiler that a stable one takes only with RUSTC_BOOTSTRAP. What is tried in memory is tried more often.

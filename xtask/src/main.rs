@@ -1,5 +1,6 @@
 //! Project tasks that are more than a line of shell: `cargo xtask <task>`.
 
+mod chaos;
 mod dependencies;
 mod examples;
 mod figures;
@@ -32,6 +33,11 @@ enum Task {
         /// The program under test.
         binary: PathBuf,
     },
+    /// Kill, stop, cut off and fill up real nodes under load, as a seed decides; no write may be lost.
+    Chaos(chaos::Options),
+    /// The application of a node in a chaos run.
+    #[command(hide = true)]
+    ChaosApplication(chaos::application::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         Task::Examples(options) => examples::run(&workspace(), &options),
         Task::Tour => tour::run(&workspace()),
         Task::TourInside { binary } => tour::run_on_hosts(&workspace(), &binary),
+        Task::Chaos(options) => chaos::run(&workspace(), &options),
+        Task::ChaosApplication(options) => chaos::application::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

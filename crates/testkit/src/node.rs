@@ -30,8 +30,10 @@ pub struct Node {
     id: u64,
     binary: PathBuf,
     port: Port,
+    db: PathBuf,
     settings: BTreeMap<String, String>,
     variables: BTreeMap<String, OsString>,
+    log_is_hidden: bool,
     // Before the folder: the process ends before its files go.
     process: Option<Running>,
     folder: TempDir,
@@ -45,16 +47,24 @@ impl Node {
     /// When the database cannot be made, or nats-server is missing.
     pub fn new(binary: impl AsRef<Path>, id: u64, schema: &str) -> Result<Node> {
         let folder = tempfile::tempdir().context("making a folder for a node")?;
-        let (binary, port) = (binary.as_ref().to_owned(), Port::reserve()?);
-        let mut node = Node {
-            id,
-            binary,
-            port,
-            settings: BTreeMap::new(),
-            variables: BTreeMap::new(),
-            process: None,
-            folder,
-        };
+        let db = folder.path().join("app.db");
+        Node::in_folder(folder, binary.as_ref(), id, schema, db)
+    }
+
+    /// The same with its database, and all that the sidecar keeps beside it, somewhere else.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn with_database(binary: impl AsRef<Path>, id: u64, schema: &str, db: &Path) -> Result<Node> {
+        let folder = tempfile::tempdir().context("making a folder for a node")?;
+        Node::in_folder(folder, binary.as_ref(), id, schema, db.to_owned())
+    }
+
+    fn in_folder(folder: TempDir, binary: &Path, id: u64, schema: &str, db: PathBuf) -> Result<Node> {
+        let (binary, port) = (binary.to_owned(), Port::reserve()?);
+        let (settings, variables) = (BTreeMap::new(), BTreeMap::new());
+        let (log_is_hidden, process) = (false, None);
+        let mut node = Node { id, binary, port, db, settings, variables, log_is_hidden, process, folder };
         let connection = node.connection()?;
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
         connection.execute_batch(schema).context("making the database")?;
@@ -75,10 +85,10 @@ impl Node {
     /// The database file.
     #[must_use]
     pub fn db(&self) -> PathBuf {
-        self.folder.path().join("app.db")
+        self.db.clone()
     }
 
-    /// The folder of everything of this node.
+    /// The folder of its configuration and its log, and of its database unless that was put somewhere else.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -140,7 +150,6 @@ impl Node {
         self.unset("cluster.peers");
         self.set("nats.urls", format!("[{}]", urls.join(", ")));
     }
-
     /// The application's side: a connection that waits for locks.
     ///
     /// # Errors
@@ -177,7 +186,11 @@ impl Node {
         self.write_config()?;
         let mut command = self.command(&["run", "--config"]);
         command.arg(self.config_file());
-        self.process = Some(Running::start(&self.name(), command, &self.log_file())?);
+        let mut process = Running::start(&self.name(), command, &self.log_file())?;
+        if self.log_is_hidden {
+            process.hide_log();
+        }
+        self.process = Some(process);
         Ok(())
     }
 
@@ -311,8 +324,9 @@ impl Node {
         format!("log of {}:\n{tail}", self.name())
     }
 
-    /// Does not print the log when the node is dropped: for programs whose output nobody captures, after success.
+    /// Does not print the log when the node is dropped or started again: for programs whose output nobody captures.
     pub fn hide_log(&mut self) {
+        self.log_is_hidden = true;
         if let Some(process) = &mut self.process {
             process.hide_log();
         }
