@@ -114,6 +114,12 @@ pub enum NatsError {
         /// Its last words.
         log: String,
     },
+    /// The server was killed before it was ready: no fault of its own.
+    #[error("nats-server was killed at start ({status})")]
+    ServerKilled {
+        /// By which signal.
+        status: String,
+    },
     /// The server runs, but does not answer.
     #[error("nats-server is not ready after {seconds} s: {reason}")]
     ServerNotReady {

@@ -25,6 +25,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(5);
 const RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
+/// How often a server is started at first that is killed again and again. Whoever supervises us may go on after that.
+const FIRST_LAUNCHES: u32 = 5;
 /// A server that lived for so long had no trouble starting: the next delay is the smallest again.
 const STEADY_AFTER: Duration = Duration::from_secs(1);
 
@@ -116,7 +118,7 @@ impl Server {
             stop: stop.clone(),
             _lock: lock,
         };
-        let process = launcher.launch().await?;
+        let process = launcher.first_launch().await?;
         let supervisor = tokio::spawn(launcher.supervise(process, events));
         Ok(Self { listen, version, local, name, pid, trouble, stop: stop.drop_guard(), supervisor })
     }
@@ -178,6 +180,25 @@ struct Launcher {
 }
 
 impl Launcher {
+    /// What the server itself says against starting is an error of ours at start. That somebody killed it (the kernel,
+    /// when memory is short) is not: it is tried again, as later.
+    async fn first_launch(&mut self) -> Result<ServerProcess, NatsError> {
+        let mut delay = RESTART_DELAY_MIN;
+        for _ in 1..FIRST_LAUNCHES {
+            match self.launch().await {
+                Err(error @ NatsError::ServerKilled { .. }) => tracing::warn!("{error}, starting it again"),
+                outcome => return outcome,
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(NatsError::Cancelled),
+                () = sleep(delay) => {}
+            }
+            delay = (delay * 2).min(RESTART_DELAY_MAX);
+        }
+        self.launch().await
+    }
+
     async fn launch(&mut self) -> Result<ServerProcess, NatsError> {
         remove_ports_files(&self.files);
         self.trouble.clear();
@@ -193,6 +214,9 @@ impl Launcher {
             Ok(()) => {
                 self.pid.set(Some(&process));
                 Ok(process)
+            }
+            Err(NatsError::ServerEnded { status, .. }) if process.was_killed() => {
+                Err(NatsError::ServerKilled { status })
             }
             Err(NatsError::ServerEnded { status, .. }) => {
                 Err(NatsError::ServerEnded { status, log: process.final_words().await })

@@ -321,3 +321,36 @@ async fn a_server_dies_again_and_again_until_it_works() {
     restarted.await;
     test.connect().await;
 }
+
+/// A nats-server that is killed whenever it starts to serve and one of its `deaths` is left.
+fn mortal_server(folder: &Path, deaths: u32) -> std::path::PathBuf {
+    (0..deaths).for_each(|death| std::fs::write(folder.join(format!("death-{death}")), "").unwrap());
+    let (path, real) = (folder.join("nats-server"), server_binary());
+    let (folder, real) = (folder.display(), real.display());
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = -c ]; then\n  for death in {folder}/death-*; do\n    \
+         [ -e \"$death\" ] && rm \"$death\" && kill -9 $$\n  done\nfi\nexec {real} \"$@\"\n"
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_while_it_starts_is_started_again_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.binary = Some(mortal_server(dir.path(), 2));
+    let (server, _events) = start(settings).await;
+    connect(&server.connect_settings()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_again_and_again_is_an_error_that_is_worth_another_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.binary = Some(mortal_server(dir.path(), 100));
+    let error = refused(settings).await;
+    assert!(matches!(&error, NatsError::ServerKilled { status } if status.contains('9')), "{error}");
+    assert_eq!(harmonylite::exit::ExitError::from(error).code, harmonylite::exit::ExitCode::Unexpected);
+}
