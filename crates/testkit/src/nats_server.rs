@@ -22,6 +22,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 pub struct NatsServer {
     port: Port,
     folder: TempDir,
+    log_is_hidden: bool,
     process: Option<Running>,
 }
 
@@ -42,7 +43,7 @@ impl NatsServer {
         let port = Port::reserve()?;
         let folder = tempfile::tempdir().context("making a folder for nats-server")?;
         fs::write(folder.path().join("server.conf"), configuration(&port, folder.path(), settings))?;
-        let mut server = NatsServer { port, folder, process: None };
+        let mut server = NatsServer { port, folder, log_is_hidden: false, process: None };
         server.restart()?;
         Ok(server)
     }
@@ -95,6 +96,14 @@ impl NatsServer {
         self.process.as_ref().map(Running::log_tail).unwrap_or_default()
     }
 
+    /// Does not print its log when it ends: for programs whose output nobody captures.
+    pub fn hide_log(&mut self) {
+        self.log_is_hidden = true;
+        if let Some(process) = &mut self.process {
+            process.hide_log();
+        }
+    }
+
     /// Starts it again on the same port and the same store; a running one is killed before.
     ///
     /// # Errors
@@ -104,6 +113,9 @@ impl NatsServer {
         let mut command = Command::new(NatsServer::binary()?);
         command.arg("--config").arg(self.folder().join("server.conf"));
         let mut process = Running::start("nats-server", command, &self.folder().join("log"))?;
+        if self.log_is_hidden {
+            process.hide_log();
+        }
         process.wait_ready("a nats-server that answers", START_DEADLINE, || greeting(&self.port))?;
         self.process = Some(process);
         Ok(())

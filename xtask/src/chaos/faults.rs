@@ -96,7 +96,7 @@ fn catches_term(process: ProcessId) -> bool {
     mask >> 14 & 1 == 1
 }
 
-/// Kills and pauses the nats-server of a node.
+/// Kills and pauses the nats-server of a node in a mesh.
 pub(super) fn server(stage: &Stage<'_>, index: usize) {
     for act in stage.acts(Place::Server(index)) {
         if !stage.timeline.wait_until(act.at) {

@@ -16,6 +16,7 @@ mod mounts;
 mod plan;
 mod run;
 mod scenario;
+mod servers;
 mod stage;
 mod timeline;
 mod world;

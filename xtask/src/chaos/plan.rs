@@ -71,7 +71,7 @@ fn place(rng: &mut Rng, kind: Kind, scenario: &Scenario) -> Place {
         Kind::KillSidecar | Kind::RestartSidecar | Kind::PauseSidecar => {
             Place::Sidecar(below(scenario.nodes))
         }
-        Kind::KillServer | Kind::PauseServer => Place::Server(below(scenario.nodes)),
+        Kind::KillServer | Kind::PauseServer => Place::Server(below(scenario.server_count())),
         Kind::KillApplication => Place::Application(below(scenario.nodes)),
         Kind::CutLink | Kind::StallLink | Kind::DelayLink => Place::Link(below(scenario.links().len())),
         Kind::StepClock => Place::Clock(below(scenario.nodes)),

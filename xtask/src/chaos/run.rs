@@ -95,7 +95,7 @@ fn act(stage: &Stage<'_>, world: &mut World) {
     let journals = world.journals();
     let disks: Vec<PathBuf> = (0..stage.scenario.nodes).map(|index| world.disk(index)).collect();
     let logs: Vec<PathBuf> = (0..stage.scenario.nodes).map(|index| world.application_log(index)).collect();
-    let World { cluster, links, clocks, .. } = world;
+    let World { cluster, servers, links, clocks, .. } = world;
     thread::scope(|scope| {
         for (index, node) in cluster.nodes.iter_mut().enumerate() {
             let clock = clocks.get(index);
@@ -104,11 +104,17 @@ fn act(stage: &Stage<'_>, world: &mut World) {
             let disk = disks[index].as_path();
             scope.spawn(move || faults::sidecar(stage, index, node));
             scope.spawn(move || application.perform(stage));
-            scope.spawn(move || faults::server(stage, index));
+            if servers.is_none() {
+                scope.spawn(move || faults::server(stage, index));
+            }
             scope.spawn(move || faults::disk(stage, index, disk));
             if let Some(clock) = clock {
                 scope.spawn(move || faults::clock(stage, index, clock));
             }
+        }
+        for index in 0..stage.scenario.servers {
+            let servers = servers.as_ref();
+            scope.spawn(move || servers.inspect(|servers| servers.disturb(stage, index)));
         }
         for (index, proxy) in links.iter().enumerate() {
             scope.spawn(move || faults::link(stage, index, proxy));

@@ -16,6 +16,9 @@ pub(super) struct Scenario {
     pub(super) name: String,
     pub(super) mode: Mode,
     pub(super) nodes: usize,
+    /// Servers that all nodes share.
+    #[serde(default)]
+    pub(super) servers: usize,
     #[serde(default = "one")]
     pub(super) shards: u64,
     /// Exit codes with which a sidecar may end by itself. Whoever supervises it starts it again.
@@ -33,6 +36,8 @@ pub(super) struct Scenario {
 pub(super) enum Mode {
     /// Every node runs a server and reads those of the others.
     Mesh,
+    /// All nodes use the same servers.
+    Shared,
 }
 
 /// What the application of every node does.
@@ -88,7 +93,7 @@ pub(super) enum Kind {
     RestartSidecar,
     /// SIGSTOP and SIGCONT for the sidecar.
     PauseSidecar,
-    /// SIGKILL for the nats-server of a node.
+    /// SIGKILL for the nats-server of a node, or for one that all share.
     KillServer,
     /// SIGSTOP and SIGCONT for it.
     PauseServer,
@@ -142,6 +147,11 @@ impl Scenario {
 
     fn check(&self) -> Result<()> {
         ensure!(self.nodes >= 2, "`nodes` has to be at least 2");
+        let shares = self.mode == Mode::Shared;
+        ensure!(
+            shares == (self.servers > 0),
+            "`servers` are those that nodes share: none in a mesh, else 1 or 3"
+        );
         ensure!(self.load.writers > 0 && self.load.per_second > 0 && self.load.keys > 0, "`load` is none");
         ensure!(!self.faults.is_empty(), "there is no fault");
         for (kind, rate) in &self.faults {
@@ -165,11 +175,22 @@ impl Scenario {
         self.small_disks.iter().flat_map(|disks| &disks.nodes).map(|node| node - 1).collect()
     }
 
-    /// Who reaches whom over a link of its own, by index.
+    /// How many servers there are.
+    pub(super) fn server_count(&self) -> usize {
+        match self.mode {
+            Mode::Mesh => self.nodes,
+            Mode::Shared => self.servers,
+        }
+    }
+
+    /// Who reaches whom over a link of its own, by index: a node another one, or a shared server.
     pub(super) fn links(&self) -> Vec<(usize, usize)> {
         let all = (0..self.nodes).flat_map(|from| (0..self.nodes).map(move |to| (from, to)));
         match self.mode {
             Mode::Mesh => all.filter(|(from, to)| from != to).collect(),
+            Mode::Shared => {
+                (0..self.nodes).flat_map(|from| (0..self.servers).map(move |to| (from, to))).collect()
+            }
         }
     }
 }
@@ -205,9 +226,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn every_node_has_a_link_to_every_shared_server() {
+        let text = SMALL.replace("\"mesh\"", "\"shared\"\nservers = 2");
+        let scenario = Scenario::parse("shared", &text).unwrap();
+        assert_eq!(scenario.links(), [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_its_place() {
         let cases = [
             ("nodes = 3", "nodes = 1", "`nodes`"),
+            ("\"mesh\"", "\"shared\"", "`servers`"),
             ("kill_sidecar", "kill_nobody", "kill_nobody"),
             ("lasts_s = [1, 2]", "lasts_s = [2, 1]", "faults.cut_link"),
             ("kill_sidecar", "fill_disk", "`small_disks`"),

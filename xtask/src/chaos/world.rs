@@ -13,6 +13,7 @@ use super::application::schema::SCHEMA;
 use super::clock::Clock;
 use super::mounts;
 use super::scenario::{Mode, Scenario};
+use super::servers::Servers;
 
 /// For what takes a second or two on a quiet machine.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -20,6 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// Everything that runs, and where it is.
 pub(super) struct World {
     pub(super) cluster: Cluster,
+    /// Those of shared mode.
+    pub(super) servers: Option<Servers>,
     /// As [`Scenario::links`] orders them.
     pub(super) links: Vec<Proxy>,
     /// One of every node, when clocks can be moved.
@@ -36,6 +39,7 @@ impl World {
         let folder = tempfile::Builder::new().prefix("harmonylite-chaos-").tempdir()?;
         let mut world = Self {
             cluster: Cluster { nodes: Vec::new() },
+            servers: None,
             links: Vec::new(),
             clocks: Vec::new(),
             mounted: Vec::new(),
@@ -44,6 +48,9 @@ impl World {
         fs::create_dir(world.journals())?;
         for index in 0..scenario.nodes {
             world.add_node(scenario, binary, index)?;
+        }
+        if scenario.mode == Mode::Shared {
+            world.servers = Some(Servers::start(scenario.servers)?);
         }
         world.link(scenario)?;
         if scenario.moves_clocks() {
@@ -85,6 +92,10 @@ impl World {
             let own = folder.join(format!("node-{}", node.id()));
             copy(node.folder(), &own)?;
         }
+        let servers = self.servers.iter().flat_map(Servers::folders);
+        for (number, server) in (1..).zip(servers) {
+            copy(&server, &folder.join(format!("server-{number}")))?;
+        }
         Ok(())
     }
 
@@ -98,6 +109,7 @@ impl World {
         }
         let mut node = Node::with_database(binary, index as u64 + 1, SCHEMA, &disk.join("app.db"))?;
         node.set("replication_log.shards", scenario.shards);
+        node.set("replication_log.replicas", scenario.servers.max(1));
         node.set("replication_log.max_bytes", "\"256MiB\"");
         // Every value that lost is looked for.
         node.set("conflict.log_max_entries", 0);
@@ -109,16 +121,21 @@ impl World {
 
     fn link(&mut self, scenario: &Scenario) -> Result<()> {
         let links = scenario.links();
+        let targets = match &self.servers {
+            Some(servers) => servers.addresses(),
+            None => self.cluster.nodes.iter().map(Node::address).collect(),
+        };
         for (_, to) in &links {
-            let target = match scenario.mode {
-                Mode::Mesh => self.cluster.nodes[*to].address(),
-            };
-            self.links.push(Proxy::start(&target)?);
+            self.links.push(Proxy::start(&targets[*to])?);
         }
         for (index, node) in self.cluster.nodes.iter_mut().enumerate() {
             let own = links.iter().zip(&self.links).filter(|((from, _), _)| *from == index);
             let urls: Vec<String> = own.map(|(_, proxy)| format!("nats://{}", proxy.address())).collect();
-            node.set_peers(urls.iter().map(String::as_str));
+            let urls = urls.iter().map(String::as_str);
+            match scenario.mode {
+                Mode::Mesh => node.set_peers(urls),
+                Mode::Shared => node.set_urls(urls),
+            }
         }
         Ok(())
     }
