@@ -128,10 +128,12 @@ fn server_of(stage: &Stage<'_>, index: usize) -> Option<ProcessId> {
     }
 }
 
-/// A process that was just forked is still called as its parent.
+/// A server that serves: not one that was asked for its version, nor a fork of the sidecar that is none yet.
 pub(super) fn is_server(process: ProcessId) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid()));
-    name.is_ok_and(|name| name.trim_end() == "nats-server")
+    let arguments = std::fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    arguments.next().is_some_and(|program| program.ends_with(b"nats-server"))
+        && arguments.any(|one| one == b"-c")
 }
 
 /// Cuts, stalls and delays a link.

@@ -114,6 +114,14 @@ pub enum NatsError {
         /// Its last words.
         log: String,
     },
+    /// It was killed or took too long when it was asked for its version: that says nothing about it.
+    #[error("{} could not be asked for its version: {reason}", path.display())]
+    BinarySilent {
+        /// Where it is.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
     /// The server was killed before it was ready: no fault of its own.
     #[error("nats-server was killed at start ({status})")]
     ServerKilled {

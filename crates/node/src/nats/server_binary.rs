@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::NatsError;
@@ -75,6 +76,7 @@ fn search_in(beside: Option<PathBuf>, in_path: &OsStr) -> Result<PathBuf, NatsEr
 
 fn version_of(path: &Path) -> Result<Version, NatsError> {
     let unusable = |reason: String| NatsError::BinaryUnusable { path: path.to_owned(), reason };
+    let silent = |reason: String| NatsError::BinarySilent { path: path.to_owned(), reason };
     let mut child = Command::new(path)
         .arg("--version")
         .stdin(Stdio::null())
@@ -82,10 +84,13 @@ fn version_of(path: &Path) -> Result<Version, NatsError> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| unusable(error.to_string()))?;
-    if !ends_in_time(&mut child) {
+    let Some(status) = end_in_time(&mut child) else {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(unusable("--version does not end".to_owned()));
+        return Err(silent(format!("it does not end within {} s", VERSION_TIMEOUT.as_secs())));
+    };
+    if status.signal().is_some() {
+        return Err(silent(status.to_string()));
     }
     let mut output = String::new();
     if let Some(stdout) = child.stdout.take() {
@@ -95,16 +100,17 @@ fn version_of(path: &Path) -> Result<Version, NatsError> {
     parse_output(&output).ok_or_else(|| unusable(format!("--version says {:?}", output.trim())))
 }
 
-fn ends_in_time(child: &mut Child) -> bool {
+/// Its exit status; `None` when it has none in time.
+fn end_in_time(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + VERSION_TIMEOUT;
     while Instant::now() < deadline {
         match child.try_wait() {
             Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-            Ok(Some(_)) => return true,
-            Err(_) => return false,
+            Ok(Some(status)) => return Some(status),
+            Err(_) => return None,
         }
     }
-    false
+    None
 }
 
 /// `nats-server: v2.15.1`
@@ -114,6 +120,8 @@ fn parse_output(output: &str) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -138,6 +146,19 @@ mod tests {
             std::fs::write(&binary, "").unwrap();
             assert_eq!(search().unwrap(), binary);
         }
+    }
+
+    #[test]
+    fn a_binary_that_is_killed_is_not_called_unusable() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |script: &str| {
+            let path = folder.path().join(BINARY_NAME);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            find_server_binary(Some(&path)).unwrap_err()
+        };
+        assert!(matches!(program("kill -9 $$"), NatsError::BinarySilent { .. }));
+        assert!(matches!(program("exit 1"), NatsError::BinaryUnusable { .. }));
     }
 
     #[test]
