@@ -5,7 +5,7 @@
 //! with equal tables, without a lost write. [docs/testing.md](../../../docs/testing.md) says how to read what it prints.
 
 pub(crate) mod application;
-mod applications;
+mod application_process;
 mod clock;
 mod faults;
 mod final_state;

@@ -9,7 +9,7 @@ use harmonylite_testkit::{Node, wait_for};
 use serde_json::Value;
 
 use super::application::schema::TABLES;
-use super::applications::Application;
+use super::application_process::Application;
 use super::final_state::{FinalState, check_integrity};
 use super::journal;
 use super::plan::{self, Plan};
