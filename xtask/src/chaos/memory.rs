@@ -6,29 +6,29 @@ use std::time::Duration;
 use harmonylite_testkit::ProcessId;
 
 use super::faults::is_server;
+use super::servers::Servers;
 use super::stage::Stage;
 
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Watches for as long as the run lasts.
-pub(super) fn watch(stage: &Stage<'_>) {
+/// Watches for as long as the run lasts. `shared` are the servers that belong to no node.
+pub(super) fn watch(stage: &Stage<'_>, shared: Option<&Servers>) {
     while stage.timeline.wait(LOOK) {
-        for index in 0..stage.scenario.nodes {
-            let Some(sidecar) = stage.sidecar(index) else { continue };
-            let server = sidecar.children().into_iter().find(|child| is_server(*child));
-            let sidecar_mb = resident_mb(sidecar);
-            let server_mb = server.map_or(0, resident_mb);
-            stage.see_memory(|tally| {
-                tally.sidecar_mb = tally.sidecar_mb.max(sidecar_mb);
-                tally.server_mb = tally.server_mb.max(server_mb);
-            });
-            let bounds = stage.scenario.bounds;
-            if sidecar_mb > bounds.sidecar_mb || server_mb > bounds.server_mb {
-                let node = index + 1;
-                stage.violation(format!(
-                    "node {node}: memory of sidecar {sidecar_mb} MB, server {server_mb} MB; at most {bounds:?}"
-                ));
-            }
+        let sidecars: Vec<_> = (0..stage.scenario.nodes).filter_map(|index| stage.sidecar(index)).collect();
+        let children = sidecars.iter().flat_map(|sidecar| sidecar.children());
+        let servers = children.filter(|child| is_server(*child));
+        let servers = servers.chain(shared.into_iter().flat_map(Servers::processes));
+        let sidecar_mb = sidecars.iter().copied().map(resident_mb).max().unwrap_or_default();
+        let server_mb = servers.map(resident_mb).max().unwrap_or_default();
+        stage.see_memory(|tally| {
+            tally.sidecar_mb = tally.sidecar_mb.max(sidecar_mb);
+            tally.server_mb = tally.server_mb.max(server_mb);
+        });
+        let bounds = stage.scenario.bounds;
+        if sidecar_mb > bounds.sidecar_mb || server_mb > bounds.server_mb {
+            stage.violation(format!(
+                "memory: a sidecar has {sidecar_mb} MB, or a server {server_mb} MB; at most {bounds:?}"
+            ));
         }
     }
 }

@@ -119,7 +119,8 @@ fn act(stage: &Stage<'_>, world: &mut World) {
         for (index, proxy) in links.iter().enumerate() {
             scope.spawn(move || faults::link(stage, index, proxy));
         }
-        scope.spawn(|| memory::watch(stage));
+        let shared = servers.as_ref();
+        scope.spawn(move || memory::watch(stage, shared));
         while stage.timeline.wait(PROGRESS) {
             let seconds = stage.timeline.now().as_secs();
             say(&format!("  {seconds} s: {}", stage.tally().faults_text()));

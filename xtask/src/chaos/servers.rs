@@ -37,6 +37,12 @@ impl Servers {
         self.lock().all().iter().map(|server| server.url().replace("nats://", "")).collect()
     }
 
+    /// Those that run.
+    pub(super) fn processes(&self) -> Vec<ProcessId> {
+        let pids: Vec<u32> = self.lock().all().iter().filter_map(NatsServer::pid).collect();
+        pids.into_iter().filter_map(ProcessId::of).collect()
+    }
+
     /// What they keep.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         self.lock().all().iter().map(|server| server.folder().to_owned()).collect()
