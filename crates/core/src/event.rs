@@ -22,6 +22,13 @@ pub enum Event {
         /// When it is tried again.
         retry_ms: u64,
     },
+    /// A stream goes on and nothing of it comes, also after it was followed anew. It is followed anew at every look.
+    SourceStalled {
+        /// Which source.
+        source: SourceId,
+        /// Messages that ought to have come.
+        behind: u64,
+    },
     /// A source cannot be followed as things stand. Its checkpoint stays, other sources go on.
     SourceStopped {
         /// Which source.

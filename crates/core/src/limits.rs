@@ -46,6 +46,9 @@ pub const APPLY_BUSY_MAX_MS: u64 = 200;
 pub const SENT_GROUPS_MAX: usize = 1024;
 /// How often a stream that is followed is looked at, and how long a stopped source rests, in milliseconds.
 pub const OBSERVE_INTERVAL_MS: u64 = 10_000;
+/// The next look at a stream that went on while nothing of it came, after it was followed anew: that helped, or it did
+/// not. With the interval it keeps the promise that a silent source is told of within 30 s.
+pub const STALL_LOOK_MS: u64 = 3_000;
 /// How long to wait before a lost source is tried again, at first; doubled each time.
 pub const RETRY_FIRST_MS: u64 = 50;
 /// The same at most.

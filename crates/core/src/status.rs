@@ -53,9 +53,9 @@ pub struct PublisherStatus {
 /// One source's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceStatus {
-    /// One word: `off`, `connecting`, `following`, `lost`, `stopped`.
+    /// One word: `off`, `connecting`, `following`, `stalled`, `lost`, `stopped`, `own`.
     pub state: &'static str,
-    /// Why it is lost or stopped.
+    /// Why it is stalled, lost or stopped.
     pub reason: Option<String>,
     /// The last sequence that is applied.
     pub checkpoint: StreamSequence,

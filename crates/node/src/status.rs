@@ -138,9 +138,10 @@ pub struct PublisherStatus {
 pub struct SourceStatus {
     /// `<node id>/<stream>`; in shared mode the stream's name.
     pub id: String,
-    /// One word: `off`, `connecting`, `following`, `lost`, `stopped`.
+    /// One word: `off`, `connecting`, `following`, `stalled` (it is followed, it goes on, and nothing of it comes), `lost`,
+    /// `stopped`, `own`.
     pub state: String,
-    /// Why it is lost or stopped.
+    /// Why it is stalled, lost or stopped.
     pub reason: Option<String>,
     /// The last stream sequence that is applied.
     pub checkpoint: u64,

@@ -66,6 +66,12 @@ impl NatsServer {
         format!("nats://{}", self.port.address())
     }
 
+    /// Where it listens: `127.0.0.1:<port>`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.port.address()
+    }
+
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {

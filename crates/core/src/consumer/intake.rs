@@ -38,6 +38,7 @@ impl Consumer {
         source.received = sequence;
         source.last = source.last.max(sequence);
         source.moved = true;
+        source.stuck = 0;
         source.owed += 1;
         match decode_frame(bytes) {
             Ok((header, mark, body)) => self.take(id, &header, (sequence, mark), &bytes[body..], effects),

@@ -18,7 +18,7 @@ use crate::codec::decode_frame;
 use crate::effect::{Effect, Effects, Follow, Observe, Publish, ReceivedGroup, Timer};
 use crate::event::Event;
 use crate::input::{StoreState, StreamFacts};
-use crate::limits::{OBSERVE_INTERVAL_MS, SENT_GROUPS_MAX, SOURCE_WINDOW_MESSAGES};
+use crate::limits::{OBSERVE_INTERVAL_MS, SENT_GROUPS_MAX, SOURCE_WINDOW_MESSAGES, STALL_LOOK_MS};
 use crate::model::{Checkpoint, LogPosition, Origin, Shard, SourceId, StreamSequence};
 use crate::status::{Counters, SourceStatus};
 
@@ -202,6 +202,12 @@ impl Consumer {
         let behind = stream.last > source.received && !source.is_full();
         let stuck = source.state == State::Following && !source.moved && behind;
         source.moved = false;
+        source.stuck = if stuck { source.stuck.saturating_add(1) } else { 0 };
+        let next_look_ms = if source.stuck == 1 { STALL_LOOK_MS } else { OBSERVE_INTERVAL_MS };
+        if source.stuck == 2 {
+            let behind = stream.last.0 - source.received.0;
+            effects.push(Effect::Emit(Event::SourceStalled { source: id.clone(), behind }));
+        }
         let follow = replaced.is_some() || stuck || source.state != State::Following;
         if replaced.is_some() {
             // What waited is dropped: when it comes again it must not pass for a duplicate.
@@ -210,7 +216,7 @@ impl Consumer {
         if follow {
             self.follow(id, effects);
         }
-        self.set_observe_timer(id, OBSERVE_INTERVAL_MS, effects);
+        self.set_observe_timer(id, next_look_ms, effects);
     }
 
     /// A source delivers no more.

@@ -99,6 +99,8 @@ pub(super) struct Source {
     pub(super) last: StreamSequence,
     /// Anything delivered since the stream was last looked at?
     pub(super) moved: bool,
+    /// Looks in a row that found the stream ahead while nothing of it came.
+    pub(super) stuck: u8,
     /// Groups of which frames are missing, one per origin at most.
     pub(super) open: BTreeMap<Origin, OpenGroup>,
     /// The last own frame that was skipped is not the last of its group.
@@ -143,6 +145,7 @@ impl Source {
             checkpoint,
             unsaved: false,
             moved: false,
+            stuck: 0,
             open: BTreeMap::new(),
             own_open: false,
             queue: VecDeque::new(),
@@ -337,6 +340,11 @@ impl Source {
     pub(super) fn status(&self) -> SourceStatus {
         let (state, reason) = match &self.state {
             State::Connecting => ("connecting", None),
+            // Once is no sign: what was sent at the moment of the look is on its way.
+            State::Following if self.stuck > 1 => {
+                let ahead = self.last.0.saturating_sub(self.received.0);
+                ("stalled", Some(format!("the stream is {ahead} messages ahead, and none of them comes")))
+            }
             State::Following => ("following", None),
             State::Lost(error) => ("lost", Some(error.clone())),
             State::Stopped { reason, .. } => ("stopped", Some(reason.clone())),

@@ -15,8 +15,7 @@ fn what_is_passed_during_an_apply_moves_the_checkpoint_after_it() {
 }
 use harmonylite_core::effect::{Observe, Timer};
 use harmonylite_core::input::{ApplyFailure, Hold, Housekept};
-use harmonylite_core::limits::APPLY_BUSY_MAX_MS;
-use harmonylite_core::limits::SOURCE_WINDOW_MESSAGES;
+use harmonylite_core::limits::{APPLY_BUSY_MAX_MS, OBSERVE_INTERVAL_MS, SOURCE_WINDOW_MESSAGES};
 
 #[test]
 fn peers_are_not_followed_before_the_own_streams_are_checked() {
@@ -119,6 +118,45 @@ fn a_stopped_source_is_tried_again_and_says_so_only_once() {
     node.deliver_group(1, &group(5, 10));
     assert!(!events(&node.take()).iter().any(|e| matches!(e, Event::SourceStopped { .. })));
     assert_eq!(node.state_of(&peer()), "stopped");
+}
+
+/// A look at the peer's stream, which has so many messages.
+fn look(node: &mut Node, last: u64) -> Vec<Effect> {
+    node.send(Input::TimerFired(Timer::Observe(peer())));
+    node.take();
+    node.send(Input::StreamObserved { source: peer(), stream: facts(last) });
+    node.take()
+}
+
+#[test]
+fn a_stream_that_goes_on_while_nothing_of_it_comes_is_followed_anew_and_told_of_within_30_s() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    look(&mut node, 1);
+    let follows = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Follow(_)));
+    let next_look = |effects: &[Effect]| {
+        let after = effects.iter().find_map(|effect| match effect {
+            Effect::SetTimer { timer: Timer::Observe(source), after_ms } if *source == peer() => {
+                Some(*after_ms)
+            }
+            _ => None,
+        });
+        after.unwrap()
+    };
+    // Just after a look; the next one still finds what came before.
+    node.deliver_group(2, &group(10, 20));
+    let mut silent_ms = next_look(&look(&mut node, 3));
+    let first = look(&mut node, 4);
+    assert!(follows(&first), "{first:?}");
+    assert_eq!(node.state_of(&peer()), "following");
+    silent_ms += next_look(&first) + OBSERVE_INTERVAL_MS;
+    let second = look(&mut node, 5);
+    assert!(follows(&second) && silent_ms < 30_000, "{silent_ms} {second:?}");
+    assert!(events(&second).contains(&Event::SourceStalled { source: peer(), behind: 3 }));
+    assert_eq!(node.state_of(&peer()), "stalled");
+    assert!(events(&look(&mut node, 6)).iter().all(|event| !matches!(event, Event::SourceStalled { .. })));
+    node.deliver_group(3, &group(20, 30));
+    assert_eq!(node.state_of(&peer()), "following");
 }
 
 #[test]

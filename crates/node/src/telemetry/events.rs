@@ -9,6 +9,9 @@ pub(crate) fn log(event: &Event) {
         Event::SourceLost { source, error, retry_ms } => {
             tracing::warn!(%source, error, retry_ms, "source lost, trying again");
         }
+        Event::SourceStalled { source, behind } => {
+            tracing::error!(%source, behind, "the stream goes on and nothing of it comes, following it anew");
+        }
         Event::SourceStopped { source, reason } => {
             tracing::error!(%source, reason, "source stopped, others go on");
         }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use harmonylite_testkit::{Cluster, NatsCluster, NatsServer, Result, ensure, wait, wait_for};
+use harmonylite_testkit::{Cluster, NatsCluster, NatsServer, Node, Proxy, Result, ensure, wait, wait_for};
 use serde_json::Value;
 
 use crate::load::{self, all_arrives, finish_load, start_load};
-use crate::support::{BINARY, DEADLINE, wait_number};
+use crate::support::{BINARY, DEADLINE, counter, wait_number};
 
 const STREAM: &str = "harmonylite-changes-1";
 
@@ -93,7 +93,7 @@ fn killed_nodes_go_on_from_where_they_were() -> Result<()> {
         node.start()?;
     }
     let written = finish_load(writers)?;
-    cluster.nodes.iter_mut().try_for_each(harmonylite_testkit::Node::wait_ready)?;
+    cluster.nodes.iter_mut().try_for_each(Node::wait_ready)?;
     all_arrives(&cluster, &written)
 }
 
@@ -123,6 +123,62 @@ fn leaders_that_are_killed_under_load_lose_nothing() -> Result<()> {
     let info = nats.servers()[0].request(&format!("$JS.API.STREAM.INFO.{STREAM}"), "")?;
     assert_eq!(info["config"]["num_replicas"], 3, "{info}");
     Ok(())
+}
+
+#[test]
+fn answers_that_get_lost_on_the_way_are_neither_lost_nor_repeated_writes() -> Result<()> {
+    let server = NatsServer::start()?;
+    let mut cluster = Cluster::sharing(BINARY, 3, load::SCHEMA, &[])?;
+    let links: Vec<Proxy> = (0..3).map(|_| Proxy::start(&server.address())).collect::<Result<_>>()?;
+    for (node, link) in cluster.nodes.iter_mut().zip(&links) {
+        node.set_urls([link.address().as_str()]);
+    }
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    let writers = start_load(&cluster)?;
+    for round in 0..24 {
+        let moment = 15 * (round + 1);
+        wait("writes meanwhile", DEADLINE, || writers.iter().all(|writer| writer.written() >= moment))?;
+        // Whatever is under way is stored or not: nobody is told.
+        links[round as usize % 3].cut();
+        links[round as usize % 3].resume();
+    }
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)?;
+    let uncertain: Vec<u64> =
+        cluster.nodes.iter().map(|node| counter(node, "publishes_uncertain")).collect::<Result<_>>()?;
+    ensure!(uncertain.iter().all(|count| *count > 0), "no answer got lost: {uncertain:?}");
+    Ok(())
+}
+
+/// A node in whose world the names of hosts come from `hosts`.
+fn node_with_hosts(hosts: &std::path::Path, folder: &std::path::Path) -> Result<Node> {
+    use std::os::unix::fs::PermissionsExt;
+    let program = folder.join("harmonylite");
+    let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let script = format!(
+        "#!/bin/sh\nexec unshare {flags} sh -ec 'mount --bind \"$0\" /etc/hosts; exec \"$@\"' '{}' '{BINARY}' \"$@\"\n",
+        hosts.display()
+    );
+    std::fs::write(&program, script)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    Node::new(program, 1, load::SCHEMA)
+}
+
+#[test]
+fn a_name_is_looked_up_at_every_connect_and_all_of_its_addresses_are_tried() -> Result<()> {
+    let server = NatsServer::start()?;
+    let folder = tempfile::tempdir()?;
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.2 nats.test\n127.0.0.3 nats.test\n")?;
+    let mut node = node_with_hosts(&hosts, folder.path())?;
+    node.set_urls([format!("dns://nats.test:{}", server.port()).as_str()]);
+    node.set("nats.connect_retries", 0);
+    node.start()?;
+    node.wait_ready()?;
+    node.wait_status("nobody at the old addresses", DEADLINE, |status| state(status) == "lost")?;
+    std::fs::write(&hosts, "127.0.0.2 nats.test\n127.0.0.3 nats.test\n127.0.0.1 nats.test\n")?;
+    node.wait_status("the new address", DEADLINE, |status| state(status) == "following").map(drop)
 }
 
 #[test]

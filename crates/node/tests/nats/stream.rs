@@ -1,6 +1,6 @@
 //! Own streams: made once, kept, refused when they are not as they should be.
 
-use harmonylite::nats::{Auth, ensure_stream, observe_stream, publish_group};
+use harmonylite::nats::{Auth, StreamIdentity, ensure_stream, observe_stream, publish_group};
 use harmonylite_core::codec::{EncodedBody, GroupPlace, Message, encode_group};
 use harmonylite_core::limits::MESSAGE_SIZE_MAX;
 use harmonylite_core::model::{LogPosition, NodeId, Origin, Shard, StreamSequence};
@@ -19,6 +19,21 @@ async fn a_stream_keeps_its_identity() {
     let found = ensure_stream(&connection, &stream_settings(), &identity()).await.unwrap();
     assert_eq!(found, made);
     assert_eq!(observe_stream(&connection, STREAM, StreamSequence::START).await.unwrap(), made);
+}
+
+#[tokio::test]
+async fn of_two_that_make_a_shared_stream_at_once_the_second_takes_that_of_the_first() {
+    let test = TestServer::start().await;
+    let (one, two) = (test.connect().await, test.connect().await);
+    let shared = StreamIdentity { node: None, ..identity() };
+    for number in 0..3 {
+        let mut settings = stream_settings();
+        (settings.name, settings.subject) = (format!("race-{number}"), format!("race-{number}"));
+        let made =
+            tokio::join!(ensure_stream(&one, &settings, &shared), ensure_stream(&two, &settings, &shared));
+        let (first, second) = (made.0.unwrap(), made.1.unwrap());
+        assert_eq!((first.stream_id, first.node), (second.stream_id, None));
+    }
 }
 
 #[tokio::test]
