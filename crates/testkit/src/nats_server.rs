@@ -42,7 +42,7 @@ impl NatsServer {
     pub fn start_with(settings: &str) -> Result<NatsServer> {
         let port = Port::reserve()?;
         let folder = tempfile::tempdir().context("making a folder for nats-server")?;
-        fs::write(folder.path().join("server.conf"), configuration(&port, folder.path(), settings))?;
+        fs::write(folder.path().join("server.conf"), configuration(&port, settings))?;
         let mut server = NatsServer { port, folder, log_is_hidden: false, process: None };
         server.restart()?;
         Ok(server)
@@ -118,6 +118,8 @@ impl NatsServer {
         self.kill9()?;
         let mut command = Command::new(NatsServer::binary()?);
         command.arg("--config").arg(self.folder().join("server.conf"));
+        // Not in the configuration: a `jetstream` block in the settings replaces the one there.
+        command.arg("--store_dir").arg(self.store_dir());
         let mut process = Running::start("nats-server", command, &self.folder().join("log"))?;
         if self.log_is_hidden {
             process.hide_log();
@@ -177,14 +179,9 @@ impl NatsServer {
     }
 }
 
-fn configuration(port: &Port, folder: &Path, settings: &str) -> String {
+fn configuration(port: &Port, settings: &str) -> String {
     let listen = port.address();
-    let store = folder.join("store");
-    let store = store.display();
-    format!(
-        "listen: \"{listen}\"\nmax_payload: 8MB\n\
-         jetstream {{ store_dir: \"{store}\", sync_interval: always }}\n{settings}\n"
-    )
+    format!("listen: \"{listen}\"\nmax_payload: 8MB\njetstream {{ sync_interval: always }}\n{settings}\n")
 }
 
 /// The first line that a server sends is `INFO {...}`; it comes after the streams are restored.

@@ -253,6 +253,9 @@ pub(crate) struct ConfigArguments {
     /// The other nodes, separated by commas; wins over cluster.peers.
     #[arg(long, value_name = "URL,URL")]
     pub(crate) cluster_peers: Option<String>,
+    /// A NATS cluster that this node's server joins as a leaf node, separated by commas; wins over cluster.leaf_servers.
+    #[arg(long, value_name = "URL,URL")]
+    pub(crate) leaf_servers: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -310,6 +313,7 @@ impl ConfigArguments {
         add("db_path", "--db", &self.db);
         add("node_id", "--node-id", &self.node_id);
         add("cluster.peers", "--cluster-peers", &self.cluster_peers);
+        add("cluster.leaf_servers", "--leaf-servers", &self.leaf_servers);
         let (listen, advertise) = self.cluster_addr.as_deref().map_or((None, None), split_cluster_addr);
         add("cluster.listen", "--cluster-addr", &listen);
         add("cluster.advertise", "--cluster-addr", &advertise);

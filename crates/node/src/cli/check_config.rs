@@ -59,15 +59,16 @@ pub(super) fn summary(settings: &Settings) -> String {
         ("cluster", cluster.name.clone()),
         ("mode", settings.nats.mode.to_string()),
     ];
-    let server = if settings.nats.urls.is_empty() {
+    let server = if settings.keeps_streams() {
         vec![
             ("listens on", listens_on(&cluster.listen)),
             ("reached at", reached),
             ("peers", if peers.is_empty() { "none".to_owned() } else { peers.join(", ") }),
         ]
     } else {
-        let urls: Vec<String> = settings.nats.urls.iter().map(ToString::to_string).collect();
-        vec![("nats", urls.join(", "))]
+        let urls = settings.nats.urls.iter().map(ToString::to_string);
+        let leaf_servers = settings.cluster.leaf_servers.iter().map(crate::config::ServerUrl::as_leaf);
+        vec![("nats", urls.chain(leaf_servers).collect::<Vec<_>>().join(", "))]
     };
     super::table::pairs(&[rows.as_slice(), server.as_slice()].concat())
 }

@@ -28,10 +28,7 @@ const OPTIONS: &[Legacy] = &[
     Legacy { name: "cluster-peers", becomes: Becomes::Same },
     Legacy { name: "cleanup", becomes: Becomes::Command(&["cleanup"]) },
     Legacy { name: "version", becomes: Becomes::Command(&["version"]) },
-    Legacy {
-        name: "leaf-servers",
-        becomes: Becomes::Missing("connecting as a leaf node", "name the other nodes with --cluster-peers"),
-    },
+    Legacy { name: "leaf-servers", becomes: Becomes::Same },
     Legacy {
         name: "save-snapshot",
         becomes: Becomes::Missing("taking snapshots", "start new nodes from a copy of the database"),
@@ -128,6 +125,7 @@ mod tests {
                 "h -config a -node-id 1 -cluster-addr 127.0.0.1:1 -cluster-peers nats://b:1,nats://c:2",
                 "h run --config a --node-id 1 --cluster-addr 127.0.0.1:1 --cluster-peers nats://b:1,nats://c:2",
             ),
+            ("h -config a -leaf-servers nats-leaf://b:1", "h run --config a --leaf-servers nats-leaf://b:1"),
             ("h -config a -cleanup", "h cleanup --config a"),
             ("h -cleanup -config a", "h cleanup --config a"),
             ("h -cleanup=true -config a", "h cleanup --config a"),
@@ -160,8 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_a_wrong_command_line() {
-        for line in ["-leaf-servers a", "-save-snapshot", "-schema-status-cluster", "-pprof :1", "--pprof=:1"]
-        {
+        for line in ["-save-snapshot", "-schema-status-cluster", "-pprof :1", "--pprof=:1"] {
             let arguments = format!("h -config a {line}").split(' ').map(OsString::from).collect();
             let error = rewrite(arguments).unwrap_err();
             assert_eq!(error.code, ExitCode::Usage);

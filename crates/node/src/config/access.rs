@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::address::AddressError;
 use super::raw::Raw;
 use super::secret::Secret;
 use super::server_url::ServerUrl;
@@ -11,38 +12,44 @@ use super::settings::{CertificateFiles, Credentials, Mode, Nats, TlsFiles};
 use super::validate::existing_file;
 use super::value::Value;
 
-/// Judges `nats.mode`, `nats.urls`, and everything about credentials and TLS.
-pub(super) fn read(raw: &mut Raw, nats: &mut Nats) {
-    let (urls, in_urls) = urls(raw);
-    nats.credentials = credentials(raw, in_urls);
+/// Judges `nats.mode`, `nats.urls`, and everything about credentials and TLS; gives the servers of
+/// `cluster.leaf_servers`.
+pub(super) fn read(raw: &mut Raw, nats: &mut Nats) -> Vec<ServerUrl> {
+    let (urls, in_urls) = servers(raw, "nats.urls", ServerUrl::parse);
+    let (leaf_servers, in_leaf_servers) = servers(raw, "cluster.leaf_servers", ServerUrl::parse_leaf);
+    nats.credentials = credentials(raw, in_urls.or(in_leaf_servers));
+    nats.jetstream_domain = domain(raw);
     nats.seed = seed(raw);
     nats.tls = tls(raw);
     nats.mode = match raw.text("nats.mode") {
         Some("mesh") => Mode::Mesh,
         Some("shared") => Mode::Shared,
-        _ if urls.is_empty() => Mode::Mesh,
+        _ if urls.is_empty() && leaf_servers.is_empty() => Mode::Mesh,
         _ => Mode::Shared,
     };
     nats.urls = urls;
+    leaf_servers
 }
 
+type Parse = fn(&str) -> Result<(ServerUrl, Option<Credentials>), AddressError>;
+
 /// The servers, and the credentials that stood in their addresses.
-fn urls(raw: &mut Raw) -> (Vec<ServerUrl>, Option<Credentials>) {
-    let Some(Value::List(items)) = raw.value("nats.urls") else { return (Vec::new(), None) };
+fn servers(raw: &mut Raw, key: &'static str, parse: Parse) -> (Vec<ServerUrl>, Option<Credentials>) {
+    let Some(Value::List(items)) = raw.value(key) else { return (Vec::new(), None) };
     let (mut urls, mut found) = (Vec::new(), None);
     for (index, item) in items.clone().iter().enumerate() {
-        match ServerUrl::parse(item) {
+        match parse(item) {
             Ok((url, credentials)) => {
                 if credentials.is_some() && found.is_some() && found != credentials {
                     let message = format!("entry {}: the addresses name different users", index + 1);
-                    raw.error("nats.urls", &message, "all servers of a cluster know the same user: name one");
+                    raw.error(key, &message, "all servers of a cluster know the same user: name one");
                 }
                 found = found.or(credentials);
                 if !urls.contains(&url) {
                     urls.push(url);
                 }
             }
-            Err(error) => raw.error("nats.urls", &format!("entry {}: {error}", index + 1), error.hint()),
+            Err(error) => raw.error(key, &format!("entry {}: {error}", index + 1), error.hint()),
         }
     }
     (urls, found)
@@ -80,6 +87,17 @@ fn credentials(raw: &mut Raw, in_urls: Option<Credentials>) -> Option<Credential
             None
         }
     }
+}
+
+/// A token of a subject.
+fn domain(raw: &mut Raw) -> Option<String> {
+    let domain = raw.text("nats.jetstream_domain")?.to_owned();
+    if domain.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+        return Some(domain);
+    }
+    let hint = "use the name in the `domain` of the servers' `jetstream` block";
+    raw.error("nats.jetstream_domain", "has characters that NATS does not allow there", hint);
+    None
 }
 
 /// The seed that the file holds: its first line that looks like one, so that a file with a heading will do.

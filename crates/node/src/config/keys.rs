@@ -139,7 +139,9 @@ pub const KEYS: &[Key] = &[
          wildcard such as 0.0.0.0:4221."),
     key("cluster.peers", List, Example("[\"nats://127.0.0.1:4222\", \"nats://127.0.0.1:4223\"]"),
         "The NATS servers of the other nodes. This node's own address may be among them. The flag --cluster-peers sets it."),
-    ignored("cluster.leaf_servers", List, Default("[]"), "Servers to connect to as a leaf node."),
+    key("cluster.leaf_servers", List, Default("[]"),
+        "An existing NATS cluster to which this node's own server connects as a leaf node: nats-leaf://host:port (7422 when \
+         there is none). The streams are on that cluster, in nats.jetstream_domain. The flag --leaf-servers sets it."),
 
     key("nats.mode", Choice(&["auto", "mesh", "shared"]), Default("\"auto\""),
         "mesh: every node runs its own NATS server and reads those of its peers. shared: all nodes share the streams of one \
@@ -147,6 +149,9 @@ pub const KEYS: &[Key] = &[
     key("nats.urls", List, Default("[]"),
         "The servers of an existing NATS cluster: nats://, tls:// or dns://, user:password@ if need be. All addresses of a \
          name are tried, and it is looked up again at every connect. The node then runs no server of its own."),
+    key("nats.jetstream_domain", Text, Example("\"hub\""),
+        "The JetStream domain of the cluster that has the streams, when it is reached through leaf nodes: of its own, or \
+         those that nats.urls names."),
     key("nats.user_name", Text, Example("\"cluster\""),
         "What nodes show one another, the same on every node, or what they show an existing cluster; with nats.user_password."),
     key("nats.user_password", Secret, Example("\"...\""),

@@ -43,6 +43,33 @@ impl ServerUrl {
     }
 }
 
+/// Where a server takes leaf nodes when its address names no port.
+const LEAF_PORT: u16 = 7422;
+
+impl ServerUrl {
+    /// Reads an address that takes leaf nodes: as [`parse`](Self::parse), with `nats-leaf://` for `nats://`, and
+    /// 7422 when it names no port.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn parse_leaf(text: &str) -> Result<(Self, Option<Credentials>), AddressError> {
+        let text = text.trim();
+        let plain = text.strip_prefix("nats-leaf://").unwrap_or(text);
+        let (mut url, credentials) = Self::parse(plain)?;
+        let names_a_port = plain.trim_end_matches('/').ends_with(&format!(":{}", url.address.port));
+        if !names_a_port {
+            url.address.port = LEAF_PORT;
+        }
+        Ok((url, credentials))
+    }
+
+    /// As nats-server writes the address of one that takes leaf nodes.
+    #[must_use]
+    pub fn as_leaf(&self) -> String {
+        format!("{}://{}", if self.tls { "tls" } else { "nats-leaf" }, self.address)
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", if self.tls { "tls" } else { "nats" }, self.address)
@@ -96,6 +123,18 @@ mod tests {
             (" [::1]:4222 ", "nats://[::1]:4222"),
         ] {
             assert_eq!(parse(text), (expected.to_owned(), None), "{text}");
+        }
+    }
+
+    #[test]
+    fn leaf_nodes_have_a_port_of_their_own() {
+        for (text, expected) in [
+            ("nats-leaf://n1", "nats-leaf://n1:7422"),
+            ("n1:4222", "nats-leaf://n1:4222"),
+            ("tls://n1", "tls://n1:7422"),
+            ("dns://u:p@n1:9/", "nats-leaf://n1:9"),
+        ] {
+            assert_eq!(ServerUrl::parse_leaf(text).unwrap().0.as_leaf(), expected, "{text}");
         }
     }
 

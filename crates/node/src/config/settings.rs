@@ -90,6 +90,8 @@ pub struct Nats {
     pub mode: Mode,
     /// The servers of an existing cluster (shared mode); empty: our own child.
     pub urls: Vec<ServerUrl>,
+    /// The JetStream domain of the streams, when it is not that of the server we connect to.
+    pub jetstream_domain: Option<String>,
     /// Subjects are `<subject_prefix>-<shard>`.
     pub subject_prefix: String,
     /// Streams are `<stream_prefix>-<shard>`.
@@ -149,6 +151,8 @@ pub struct Cluster {
     pub advertise: Option<HostPort>,
     /// The servers of the other nodes: no duplicates, not our own.
     pub peers: Vec<HostPort>,
+    /// Where a cluster that has the streams takes our own server as a leaf node; empty: it is none.
+    pub leaf_servers: Vec<ServerUrl>,
 }
 
 /// `[conflict]`: what is done about conflicts beside deciding them.
@@ -211,6 +215,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Is the server that we run the one that has the streams?
+    #[must_use]
+    pub fn keeps_streams(&self) -> bool {
+        self.nats.urls.is_empty() && self.cluster.leaf_servers.is_empty()
+    }
+}
+
 impl Default for ReplicationLog {
     fn default() -> Self {
         Self {
@@ -230,6 +242,7 @@ impl Default for Nats {
         Self {
             mode: Mode::Mesh,
             urls: Vec::new(),
+            jetstream_domain: None,
             subject_prefix: "harmonylite-change-log".into(),
             stream_prefix: "harmonylite-changes".into(),
             server_config: None,
@@ -255,6 +268,12 @@ impl Default for Conflict {
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { name: "e-harmonylite".into(), listen: Listen::LOOPBACK, advertise: None, peers: Vec::new() }
+        Self {
+            name: "e-harmonylite".into(),
+            listen: Listen::LOOPBACK,
+            advertise: None,
+            peers: Vec::new(),
+            leaf_servers: Vec::new(),
+        }
     }
 }

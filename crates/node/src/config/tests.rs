@@ -94,6 +94,7 @@ fn every_key_that_is_acted_on_changes_the_settings() {
     expected.nats = Nats {
         mode: Mode::Mesh,
         urls: Vec::new(),
+        jetstream_domain: None,
         subject_prefix: "s".into(),
         stream_prefix: "t".into(),
         server_config: Some("/proc/self/status".into()),
@@ -109,6 +110,7 @@ fn every_key_that_is_acted_on_changes_the_settings() {
         listen: Listen::parse("0.0.0.0:4221").unwrap(),
         advertise: Some(HostPort { host: "db1".into(), port: 9 }),
         peers: vec![HostPort { host: "db2".into(), port: 4222 }],
+        leaf_servers: Vec::new(),
     };
     expected.logging = Logging { verbose: true, format: LogFormat::Json };
     assert_eq!(changed, expected);

@@ -3,12 +3,13 @@
 use super::address::{HostPort, Listen};
 use super::problem::Problem;
 use super::raw::Raw;
+use super::server_url::ServerUrl;
 use super::settings::{Cluster, Mode, Nats};
 use super::value::Value;
 
 /// Judges `[cluster]` and `nats.bind_address`.
-pub(super) fn cluster(raw: &mut Raw, nats: &Nats) -> Cluster {
-    let mut cluster = Cluster::default();
+pub(super) fn cluster(raw: &mut Raw, nats: &Nats, leaf_servers: Vec<ServerUrl>) -> Cluster {
+    let mut cluster = Cluster { leaf_servers, ..Cluster::default() };
     super::validate::cluster_name(raw, &mut cluster.name);
     let (listen_key, listen) = listen(raw);
     let known = listen.is_some();
@@ -18,7 +19,9 @@ pub(super) fn cluster(raw: &mut Raw, nats: &Nats) -> Cluster {
     let (listen, advertise) = (cluster.listen.clone(), cluster.advertise.clone());
     cluster.peers.retain(|peer| Some(peer) != advertise.as_ref() && !leads_to(peer, &listen));
     if !nats.urls.is_empty() {
-        check_elsewhere(raw, nats);
+        check_elsewhere(raw, nats, &cluster);
+    } else if !cluster.leaf_servers.is_empty() {
+        check_leaf(raw, nats);
     } else if known {
         check_own_server(raw, listen_key, &cluster, nats);
     }
@@ -26,7 +29,15 @@ pub(super) fn cluster(raw: &mut Raw, nats: &Nats) -> Cluster {
 }
 
 /// The streams are on servers that are not ours: what is about a server of ours means nothing.
-fn check_elsewhere(raw: &mut Raw, nats: &Nats) {
+fn check_elsewhere(raw: &mut Raw, nats: &Nats, cluster: &Cluster) {
+    if !cluster.leaf_servers.is_empty() {
+        let hint = "name the cluster in one of them: nats.urls is all that a node needs to reach it";
+        raw.error(
+            "cluster.leaf_servers",
+            "with nats.urls the node runs no server that could be a leaf node",
+            hint,
+        );
+    }
     if nats.mode == Mode::Mesh {
         let hint = "remove `nats.urls` and name the other nodes in cluster.peers; or remove `nats.mode`";
         raw.error("nats.urls", "in mesh mode every node runs its own server", hint);
@@ -34,6 +45,21 @@ fn check_elsewhere(raw: &mut Raw, nats: &Nats) {
     }
     for key in ["cluster.listen", "cluster.advertise", "nats.server_config"] {
         raw.warn(key, "with nats.urls the node runs no server of its own", "remove it");
+    }
+    raw.warn("cluster.peers", NO_PEERS, "remove it");
+}
+
+/// The node's own server leads to a cluster that has the streams.
+fn check_leaf(raw: &mut Raw, nats: &Nats) {
+    if nats.mode == Mode::Mesh {
+        let hint =
+            "remove `cluster.leaf_servers` and name the other nodes in cluster.peers; or remove `nats.mode`";
+        raw.error("cluster.leaf_servers", "in mesh mode every node has its streams on its own server", hint);
+    }
+    if nats.jetstream_domain.is_none() && !raw.is_set("nats.jetstream_domain") {
+        let message = "`nats.jetstream_domain` is missing: without a domain a cluster keeps its streams from leaf nodes";
+        let hint = "give the cluster's servers one (`domain` in their `jetstream` block) and name it here";
+        raw.error("cluster.leaf_servers", message, hint);
     }
     raw.warn("cluster.peers", NO_PEERS, "remove it");
 }

@@ -11,6 +11,7 @@ use harmonylite_core::model::NodeId;
 use super::environment::{Environment, derive_node_id};
 use super::problem::{Place, Problem};
 use super::raw::Raw;
+use super::server_url::ServerUrl;
 use super::settings::{Conflict, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
 use super::value::Value;
 
@@ -27,8 +28,8 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     let db_path = db_path(raw, whole);
     let node_id = node_id(raw, whole, environment);
     let replication_log = replication_log(raw);
-    let nats = nats(raw);
-    let cluster = super::topology::cluster(raw, &nats);
+    let (nats, leaf_servers) = nats(raw);
+    let cluster = super::topology::cluster(raw, &nats, leaf_servers);
     let mut settings = Settings::new(db_path?, node_id?.0);
     settings.node_id_derived = node_id?.1;
     raw.read_bool("publish", &mut settings.publish);
@@ -124,7 +125,7 @@ const CATCH_UP: &str =
     "a node that is away while this is exceeded stops consuming that stream when it comes back";
 const CATCH_UP_HINT: &str = "0 keeps everything, within the other limits";
 
-fn nats(raw: &mut Raw) -> Nats {
+fn nats(raw: &mut Raw) -> (Nats, Vec<ServerUrl>) {
     let mut nats = Nats::default();
     raw.read_integer("nats.connect_retries", &mut nats.connect_retries);
     if let Some(Value::Integer(seconds)) = raw.value("nats.reconnect_wait_seconds") {
@@ -134,8 +135,8 @@ fn nats(raw: &mut Raw) -> Nats {
     check_prefix(raw, "nats.stream_prefix", &mut nats.stream_prefix, &['.']);
     nats.server_config = existing_file(raw, "nats.server_config");
     nats.server_binary = existing_file(raw, "nats.server_binary");
-    super::access::read(raw, &mut nats);
-    nats
+    let leaf_servers = super::access::read(raw, &mut nats);
+    (nats, leaf_servers)
 }
 
 /// Names of streams and tokens of subjects: nats-server refuses the rest.

@@ -67,6 +67,11 @@ impl NKey {
         Ok(Self { seed: Secret::new(seed.to_owned()), public })
     }
 
+    /// The half that is never shown.
+    pub(super) fn seed(&self) -> &str {
+        self.seed.reveal()
+    }
+
     /// The half that the server knows (`U...`); no secret.
     #[must_use]
     pub fn public(&self) -> &str {

@@ -102,6 +102,8 @@ enum Failure {
 pub struct Connection {
     client: Client,
     jetstream: Context,
+    /// What the subjects of JetStream's requests begin with.
+    api: String,
     health: watch::Receiver<Health>,
     server: String,
     user: String,
@@ -125,7 +127,16 @@ impl Connection {
             .map_err(|error| NatsError::Unreachable { server: server.clone(), reason: error.to_string() })?;
         let user = settings.auth.shown().to_owned();
         let jetstream = async_nats::jetstream::new(client.clone());
-        Ok(Self { client, jetstream, health, server, user })
+        Ok(Self { client, jetstream, api: "$JS.API".to_owned(), health, server, user })
+    }
+
+    /// The same for JetStream in a domain of that name: behind a leaf node it is another one than that of the server
+    /// which the connection leads to.
+    #[must_use]
+    pub fn in_domain(mut self, domain: &str) -> Self {
+        self.jetstream = async_nats::jetstream::with_domain(self.client.clone(), domain);
+        self.api = format!("$JS.{domain}.API");
+        self
     }
 
     /// Waits until the server answers, at most `within`. Wrong credentials, and certificates that are not trusted, are
@@ -171,10 +182,10 @@ impl Connection {
     }
 
     /// Asks JetStream for a sign of life.
-    pub(super) async fn query_jetstream(&self) -> Result<(), NatsError> {
+    pub async fn query_jetstream(&self) -> Result<(), NatsError> {
         const WITHIN: Duration = Duration::from_secs(2);
         let what = "asking JetStream for its state";
-        let answer = self.call(what, "$JS.API.INFO", WITHIN, self.jetstream.query_account()).await?;
+        let answer = self.call(what, &self.api, WITHIN, self.jetstream.query_account()).await?;
         answer.map(drop).map_err(|error| self.failed(what, error))
     }
 
@@ -224,6 +235,11 @@ impl Connection {
 
     pub(super) fn jetstream(&self) -> &Context {
         &self.jetstream
+    }
+
+    /// The subject of a request to JetStream.
+    pub(super) fn api(&self, request: &str) -> String {
+        format!("{}.{request}", self.api)
     }
 
     pub(super) fn failed(&self, what: &str, reason: impl fmt::Display) -> NatsError {

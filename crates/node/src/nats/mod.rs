@@ -23,7 +23,7 @@ pub use error::NatsError;
 pub use publisher::{PublishError, publish_group};
 pub use server::{Server, ServerEvent, ServerPid};
 pub use server_binary::{SERVER_VERSION_MIN, Version, find_server_binary};
-pub use server_config::{ServerRole, ServerSettings, server_name};
+pub use server_config::{Leaf, ServerRole, ServerSettings, server_name};
 pub use source::{SourceInput, SourceSettings, spawn_source};
 pub use store_trouble::StoreTrouble;
 pub use stream::{StreamIdentity, StreamSettings, ensure_stream, observe_stream};

@@ -89,7 +89,7 @@ impl Puller {
             trouble,
             subscription,
             inbox,
-            next_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"),
+            next_subject: connection.api(&format!("CONSUMER.MSG.NEXT.{stream}.{name}")),
             expected: first.max(after.next()),
             delivered: 0,
             credit,

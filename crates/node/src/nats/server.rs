@@ -113,6 +113,7 @@ impl Server {
             files,
             connect,
             listen,
+            keeps_streams: settings.role.keeps_streams(),
             pid: pid.clone(),
             trouble: trouble.clone(),
             stop: stop.clone(),
@@ -172,6 +173,8 @@ struct Launcher {
     files: ServerFiles,
     connect: ConnectSettings,
     listen: SocketAddr,
+    /// JetStream has to answer.
+    keeps_streams: bool,
     pid: ServerPid,
     trouble: StoreTrouble,
     stop: CancellationToken,
@@ -228,7 +231,7 @@ impl Launcher {
         }
     }
 
-    /// Waits for the ports file, then for a connection, then for JetStream.
+    /// Waits for the ports file, then for a connection, then for its JetStream.
     async fn ready(&self, pid: Option<Pid>) -> Result<(), NatsError> {
         let deadline = Instant::now() + READY_TIMEOUT;
         let late = |reason: &str| NatsError::ServerNotReady {
@@ -250,6 +253,9 @@ impl Launcher {
             }
             answer => answer?,
         };
+        if !self.keeps_streams {
+            return Ok(());
+        }
         while let Err(error) = connection.query_jetstream().await {
             if Instant::now() > deadline {
                 return Err(late(&error.to_string()));
@@ -387,7 +393,7 @@ fn overruled(how: &str) -> NatsError {
 
 /// Says what would otherwise surprise.
 fn announce(settings: &ServerSettings) {
-    if settings.peer_auth == Auth::Anonymous {
+    if settings.peer_auth == Auth::Anonymous && settings.role.keeps_streams() {
         tracing::info!("no nats.user_password: any process on this machine can read this node's changes");
     }
     let Some(path) = &settings.server_config else { return };

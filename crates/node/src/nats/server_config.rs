@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use harmonylite_core::model::NodeId;
 
-use super::{Auth, Credentials, NatsError, SERVER_NAME_PREFIX, random_hex};
+use super::{Auth, Credentials, NatsError, SERVER_NAME_PREFIX, TlsFiles, random_hex};
 
 /// Largest message of a server of ours; external ones usually have 1 MB.
 const MAX_PAYLOAD: &str = "8MB";
@@ -49,6 +49,26 @@ pub enum ServerRole {
         /// The subjects of the streams.
         subjects: Vec<String>,
     },
+    /// It has no streams, and no peers: it is a leaf node, and leads its node to a cluster that has them.
+    Leaf(Leaf),
+}
+
+/// The cluster that a leaf node belongs to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// Where it takes leaf nodes: `nats-leaf://host:port`, or `tls://host:port`.
+    pub urls: Vec<String>,
+    /// As whom we come.
+    pub auth: Auth,
+    /// The files of TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+impl ServerRole {
+    /// Are there streams on it?
+    pub(super) const fn keeps_streams(&self) -> bool {
+        !matches!(self, Self::Leaf(_))
+    }
 }
 
 /// The name of the server of `node`: peers read the node from it.
@@ -157,19 +177,75 @@ fn render(
     line("write_deadline: \"10s\"".to_owned());
     line("ping_interval: \"20s\"".to_owned());
     line("logtime: false".to_owned());
-    line("jetstream {".to_owned());
-    // Its store_dir is given on the command line: a second one, in the user's file, is then an error of the server,
-    // and the lock guards the directory that is used.
-    line("  max_memory_store: 64MB".to_owned());
-    line(format!("  max_file_store: {}", settings.max_file_store));
-    // JetStream's own default syncs every 2 minutes and loses acknowledged messages when the machine crashes.
-    line("  sync_interval: always".to_owned());
-    line("}".to_owned());
-    line(accounts(settings, local)?);
+    match &settings.role {
+        ServerRole::Leaf(leaf) => line(leaf_node(leaf, local)?),
+        ServerRole::Mesh | ServerRole::Hub { .. } => {
+            line(jetstream(settings.max_file_store));
+            line(accounts(settings, local)?);
+        }
+    }
     if let Some(path) = &settings.server_config {
         line(format!("include {}", quoted_path(&relative_include(&files.dir, path)?)?));
     }
     Ok(text)
+}
+
+fn jetstream(max_file_store: u64) -> String {
+    // Its store_dir is given on the command line: a second one, in the user's file, is then an error of the server,
+    // and the lock guards the directory that is used.
+    // JetStream's own default syncs every 2 minutes and loses acknowledged messages when the machine crashes.
+    format!(
+        "jetstream {{\n  max_memory_store: 64MB\n  max_file_store: {max_file_store}\n  sync_interval: always\n}}"
+    )
+}
+
+/// Only its own node may come in.
+fn leaf_node(leaf: &Leaf, local: &Credentials) -> Result<String, NatsError> {
+    let mut text = String::new();
+    let (user, password) = (&local.user, local.password.reveal());
+    let _ = writeln!(text, "authorization {{\n  users: [ {{ {} }} ]\n}}", user_line(user, password)?);
+    let _ = writeln!(text, "leafnodes {{\n  remotes: [ {{\n    urls: [");
+    for url in &leaf.urls {
+        let url = match &leaf.auth {
+            Auth::Password(credentials) => with_credentials(url, credentials),
+            Auth::Anonymous | Auth::NKey(_) => url.clone(),
+        };
+        let _ = writeln!(text, "      {}", quoted("cluster.leaf_servers", &url)?);
+    }
+    let _ = writeln!(text, "    ]");
+    if let Auth::NKey(key) = &leaf.auth {
+        let _ = writeln!(text, "    nkey: {}", quoted("nats.seed_file", key.seed())?);
+    }
+    if let Some(tls) = &leaf.tls {
+        let _ = writeln!(text, "    tls {{\n{}    }}", leaf_tls(tls)?);
+    }
+    let _ = writeln!(text, "  }} ]\n}}");
+    Ok(text)
+}
+
+fn leaf_tls(tls: &TlsFiles) -> Result<String, NatsError> {
+    let mut text = String::new();
+    if let Some(path) = &tls.ca_file {
+        let _ = writeln!(text, "      ca_file: {}", quoted_path(path)?);
+    }
+    if let Some(pair) = &tls.certificate {
+        let _ = writeln!(text, "      cert_file: {}", quoted_path(&pair.cert_file)?);
+        let _ = writeln!(text, "      key_file: {}", quoted_path(&pair.key_file)?);
+    }
+    Ok(text)
+}
+
+/// `url` with user and password in it, every byte that could mean something there escaped.
+fn with_credentials(url: &str, credentials: &Credentials) -> String {
+    let escaped = |text: &str| -> String {
+        let byte = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    let (user, password) = (escaped(&credentials.user), escaped(credentials.password.reveal()));
+    url.replacen("://", &format!("://{user}:{password}@"), 1)
 }
 
 fn accounts(settings: &ServerSettings, local: &Credentials) -> Result<String, NatsError> {
@@ -308,6 +384,21 @@ mod tests {
         assert!(text.contains("\"$JS.API.CONSUMER.CREATE.changes-2.>\""), "{text}");
         assert!(!text.contains("STREAM.DELETE") && !text.contains("no_auth_user"), "{text}");
         assert!(rendered(&settings("127.0.0.1:1", None)).unwrap().contains("no_auth_user: \"peer\""));
+    }
+
+    #[test]
+    fn a_leaf_has_no_streams_and_no_peers_and_its_password_stays_in_its_place() {
+        let mut leaf = settings("127.0.0.1:1", Some("x"));
+        let password = Secret::new("p@ss/wo:rd%".to_owned());
+        leaf.role = ServerRole::Leaf(Leaf {
+            urls: vec!["nats-leaf://n1:7422".to_owned()],
+            auth: Auth::Password(Credentials { user: "me".to_owned(), password }),
+            tls: Some(TlsFiles { ca_file: Some("/etc/ca.pem".into()), certificate: None }),
+        });
+        let text = rendered(&leaf).unwrap();
+        assert!(text.contains("\"nats-leaf://me:p%40ss%2Fwo%3Ard%25@n1:7422\""), "{text}");
+        assert!(text.contains("ca_file: \"/etc/ca.pem\"") && !text.contains("jetstream"), "{text}");
+        assert!(!text.contains("harmony") || !text.contains("user: \"harmony\""), "{text}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{access, own_streams};
-use crate::config::{Mode, Settings};
+use crate::config::{Mode, ServerUrl, Settings};
 use crate::nats::{
-    self, ConnectSettings, Connection, NatsError, Peer, Server, ServerEvent, ServerPid, ServerRole,
+    self, ConnectSettings, Connection, Leaf, NatsError, Peer, Server, ServerEvent, ServerPid, ServerRole,
     ServerSettings, StoreTrouble, Version,
 };
 
@@ -55,11 +55,15 @@ impl Home {
         let connect =
             server.as_ref().map_or_else(|| elsewhere(settings), |server| Ok(server.connect_settings()))?;
         let connection = Connection::open(&connect).await?;
-        let peer = if server.is_some() { None } else { reach(settings, &connection).await? };
-        if peer.is_some() {
-            prepare_streams(settings, &connection).await?;
+        let connection = match &settings.nats.jetstream_domain {
+            Some(domain) => connection.in_domain(domain),
+            None => connection,
+        };
+        let mut home = Self { server, connection, peer: None };
+        if !settings.keeps_streams() {
+            home.peer = reach(settings, &home.connection).await?;
         }
-        Ok(Self { server, connection, peer })
+        Ok(home)
     }
 
     /// To the streams.
@@ -123,36 +127,37 @@ fn elsewhere(settings: &Settings) -> Result<ConnectSettings, NatsError> {
 /// Tries as often as it is configured; then the node goes on without.
 async fn reach(settings: &Settings, connection: &Connection) -> Result<Option<Peer>, NatsError> {
     for left in (0..=settings.nats.connect_retries).rev() {
-        let error = match connection.ready(settings.nats.reconnect_wait).await {
-            Ok(peer) => return peer.check_version(connection.server()).map(|()| Some(peer)),
-            Err(error @ (NatsError::WrongCredentials { .. } | NatsError::Untrusted { .. })) => {
-                return Err(error);
-            }
-            Err(error) => error,
+        let error = match streams_at(settings, connection).await {
+            Ok(peer) => return Ok(Some(peer)),
+            Err(error) if is_passing(&error) => error,
+            Err(error) => return Err(error),
         };
         tracing::warn!(%error, left, "trying again");
+        if connection.is_connected() && left > 0 {
+            tokio::time::sleep(settings.nats.reconnect_wait).await;
+        }
     }
     tracing::error!(
         server = connection.server(),
-        "starting without the NATS server: changes wait in the database until it is there"
+        "starting without the streams: changes wait in the database until they can be reached"
     );
     Ok(None)
 }
 
-/// Makes the streams that are missing, and looks at the others.
-async fn prepare_streams(settings: &Settings, connection: &Connection) -> Result<(), NatsError> {
+/// Makes the streams that are missing, looks at the others, and says who answered.
+async fn streams_at(settings: &Settings, connection: &Connection) -> Result<Peer, NatsError> {
+    let peer = connection.ready(settings.nats.reconnect_wait).await?;
+    peer.check_version(connection.server())?;
     for shard in own_streams::shards(settings) {
         let (stream, identity) = own_streams::shared_stream(settings, shard);
-        match nats::ensure_stream(connection, &stream, &identity).await {
-            Ok(_) => {}
-            // An election, or a server that is just starting: whoever reads the stream looks again.
-            Err(error @ (NatsError::Request { .. } | NatsError::Unreachable { .. })) => {
-                tracing::warn!(stream = stream.name, %error, "looking at the stream failed, it is tried again");
-            }
-            Err(error) => return Err(error),
-        }
+        nats::ensure_stream(connection, &stream, &identity).await?;
     }
-    Ok(())
+    Ok(peer)
+}
+
+/// An election, a server that is just starting or not there: all of that passes.
+const fn is_passing(error: &NatsError) -> bool {
+    matches!(error, NatsError::Request { .. } | NatsError::Unreachable { .. })
 }
 
 async fn start_server(settings: &Settings) -> Result<Server, NatsError> {
@@ -186,7 +191,12 @@ fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
         stream_names: streams.collect(),
         role: match settings.nats.mode {
             Mode::Mesh => ServerRole::Mesh,
-            Mode::Shared => ServerRole::Hub { subjects: subjects.collect() },
+            Mode::Shared if settings.keeps_streams() => ServerRole::Hub { subjects: subjects.collect() },
+            Mode::Shared => ServerRole::Leaf(Leaf {
+                urls: settings.cluster.leaf_servers.iter().map(ServerUrl::as_leaf).collect(),
+                auth: access::auth(settings)?,
+                tls: access::tls(settings),
+            }),
         },
         max_file_store: file_store_max(log.max_bytes, log.shards),
     })

@@ -138,7 +138,7 @@ fn stream_identity(
 fn stream_settings(settings: &Settings, shard: Shard) -> StreamSettings {
     let log = &settings.replication_log;
     // Our own server stands alone: one copy is all that it can keep.
-    let replicas = if settings.nats.urls.is_empty() { 1 } else { log.replicas };
+    let replicas = if settings.keeps_streams() { 1 } else { log.replicas };
     StreamSettings {
         name: stream_name(settings, shard),
         subject: subject(settings, shard),

@@ -70,6 +70,29 @@ fn one_nodes_server_serves_as_the_hub_of_the_others() -> Result<()> {
 }
 
 #[test]
+fn nodes_whose_servers_are_leaf_nodes_of_a_cluster_share_its_streams() -> Result<()> {
+    let leaf_port = harmonylite_testkit::Port::reserve()?;
+    let (leaf, store) = (leaf_port.address(), "jetstream { domain: hub }");
+    let users = "authorization { users: [{ user: me, password: s3cret }] }";
+    let mut hub = NatsServer::start_with(&format!("leafnodes {{ listen: \"{leaf}\" }}\n{users}\n{store}"))?;
+    let mut cluster = Cluster::new(BINARY, 3, load::SCHEMA)?;
+    for node in &mut cluster.nodes {
+        node.unset("cluster.listen");
+        node.unset("cluster.peers");
+        node.set("cluster.leaf_servers", format!("[\"nats-leaf://me:s3cret@{leaf}\"]"));
+        node.set("nats.jetstream_domain", "\"hub\"");
+    }
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    let writers = start_load(&cluster)?;
+    wait("writes", DEADLINE, || writers.iter().all(|writer| writer.written() >= 100))?;
+    cluster.nodes[0].kill9_server()?;
+    hub.restart()?;
+    let written = finish_load(writers)?;
+    all_arrives(&cluster, &written)
+}
+
+#[test]
 fn messages_stay_below_the_limit_of_the_server() -> Result<()> {
     let server = NatsServer::start_with("max_payload: 64KB")?;
     let mut cluster = Cluster::sharing(BINARY, 2, load::SCHEMA, &[server.url()])?;

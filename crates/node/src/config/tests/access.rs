@@ -90,3 +90,27 @@ fn files_of_tls_are_looked_into() {
     assert_said(&format!("{urls}ca_file = '{key}'"), &["there is no certificate in it"]);
     assert_said(&format!("{urls}ca_file = '/nowhere'"), &["no such file"]);
 }
+
+#[test]
+fn a_leaf_node_needs_the_domain_of_the_streams() {
+    let leaf = "cluster.leaf_servers = ['nats-leaf://me:s3cret@n1']\n";
+    let domain = "nats.jetstream_domain = 'hub'\n";
+    let good = settings(&format!("{leaf}{domain}"));
+    assert_eq!(
+        (good.nats.mode, good.cluster.leaf_servers[0].as_leaf()),
+        (Mode::Shared, "nats-leaf://n1:7422".into())
+    );
+    assert!(
+        good.nats.credentials.is_some() && !good.keeps_streams() && !format!("{good:?}").contains("s3cret")
+    );
+    assert_said(leaf, &["node.toml:3: error: `cluster.leaf_servers`", "`nats.jetstream_domain` is missing"]);
+    assert_said(
+        &format!("{leaf}{domain}nats.mode = 'mesh'"),
+        &["error: `cluster.leaf_servers`: in mesh mode"],
+    );
+    assert_said(
+        &format!("{leaf}{domain}nats.urls = ['n2']"),
+        &["error: `cluster.leaf_servers`: with nats.urls"],
+    );
+    assert_said("nats.jetstream_domain = 'a.b'", &["error: `nats.jetstream_domain`"]);
+}
