@@ -242,25 +242,3 @@ fn a_start_on_a_full_disk_is_refused_as_one_that_may_work_later_and_then_works()
     }
     Ok(())
 }
-
-#[test]
-fn temporary_files_are_not_needed() -> Result<()> {
-    let mut second = Node::new(BINARY, 2, UNIQUE)?;
-    let mut first = Node::new(BINARY, 1, UNIQUE)?;
-    for variable in ["TMPDIR", "SQLITE_TMPDIR"] {
-        second.set_variable(variable, "/nowhere");
-    }
-    second.set_peers([first.url().as_str()]);
-    for node in [&mut first, &mut second] {
-        node.start()?;
-        node.wait_ready()?;
-    }
-    // More than a cache holds, with an index to be searched for rivals.
-    first.execute(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
-         INSERT INTO t SELECT i, hex(randomblob(400)) FROM n",
-    )?;
-    wait_number(&second, "SELECT count(*) FROM t", 20_000)
-}
-
-const UNIQUE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)";
