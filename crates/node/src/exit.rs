@@ -8,6 +8,7 @@ use harmonylite_sqlite::{StoreError, StoreErrorKind};
 
 use crate::config::Invalid;
 use crate::nats::NatsError;
+use crate::tls::TlsError;
 
 /// Why the process ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -69,9 +70,10 @@ pub const TABLE: &[Meaning] = &[
     },
     Meaning {
         code: ExitCode::Usage,
-        meaning: "The command line is wrong: an unknown command or option, a value that is missing, or the number of a \
-                  conflict or dead letter that is not there.",
-        remedy: "`harmonylite help`; the numbers are those of `conflicts list` and `dead-letters list`.",
+        meaning: "The command line is wrong: an unknown command or option, a value that is missing, the number of a \
+                  conflict or dead letter that is not there, or a file that is missing, or that would be overwritten.",
+        remedy: "`harmonylite help`; the numbers are those of `conflicts list` and `dead-letters list`; `--force` \
+                 overwrites.",
         retryable: false,
     },
     Meaning {
@@ -222,6 +224,20 @@ impl From<NatsError> for ExitError {
             NatsError::ForeignStream { .. } => ExitCode::Identity,
             NatsError::File { .. } => ExitCode::Storage,
             _ => ExitCode::Unexpected,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<TlsError> for ExitError {
+    /// These errors name what to do in their message.
+    fn from(error: TlsError) -> Self {
+        let code = match &error {
+            TlsError::File { reason, .. } if reason.kind() != std::io::ErrorKind::NotFound => {
+                ExitCode::Storage
+            }
+            TlsError::Made { .. } => ExitCode::Unexpected,
+            _ => ExitCode::Usage,
         };
         Self::new(code, error.to_string())
     }

@@ -12,3 +12,4 @@ pub mod orders;
 pub mod runtime;
 pub mod status;
 pub mod telemetry;
+pub mod tls;

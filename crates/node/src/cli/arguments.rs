@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::certs::CertsCommand;
 use crate::config::address::{HostPort, Listen};
 use crate::config::environment::CONFIG_VARIABLE;
 use crate::config::{Environment, Invalid, Loaded, Override, Problem, load};
@@ -103,6 +104,19 @@ Examples:
   harmonylite log-level trace harmonylite::nats --config node.toml
   harmonylite log-level --config node.toml")]
     LogLevel(LogLevelArguments),
+    /// Make a private authority and the certificates of its nodes, for TLS between nodes; say what certificates hold.
+    #[command(after_help = "\
+Examples:
+  harmonylite certs init --cluster shop
+  harmonylite certs node --name db1 --host db1.example.net
+  harmonylite certs show
+
+Certificates of any other authority do as well. What nodes do with them stands in SECURITY.md.")]
+    Certs {
+        /// What to do.
+        #[command(subcommand)]
+        command: CertsCommand,
+    },
     /// Report everything that is wrong with a configuration; change nothing.
     #[command(after_help = "\
 Examples:

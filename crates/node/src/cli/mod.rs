@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use clap::Parser;
 
 mod arguments;
+mod certs;
 mod check_config;
 mod cleanup;
 mod conflicts;
@@ -58,6 +59,7 @@ fn execute(command: Command, environment: &Environment) -> Result<ExitCode, Exit
         Command::Schema { command } => schema::run(&command, environment),
         Command::Reload(arguments) => reload::reload(&arguments, environment),
         Command::LogLevel(arguments) => log_level::log_level(&arguments, environment),
+        Command::Certs { command } => certs::run(&command),
         Command::CheckConfig(arguments) => check_config::check_config(&arguments, environment),
         Command::Cleanup(arguments) => cleanup::cleanup(&arguments, environment),
         Command::Detach(arguments) => detach::detach(&arguments, environment),

@@ -1,0 +1,14 @@
+//! Certificates: an authority of one's own, node certificates made by it, and what a certificate says.
+//!
+//! What is done with them on the wire is the business of `nats`; this module knows files and bytes, no connection and
+//! no clock.
+
+mod authority;
+mod certificate;
+mod error;
+mod files;
+
+pub use authority::{Authority, NodeCertificate, Validity};
+pub use certificate::{Certificate, EXPIRES_SOON_S, Term, read_certificates};
+pub use error::TlsError;
+pub use files::{make_private_folder, private_problem, read_text, write_private, write_public};
