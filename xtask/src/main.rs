@@ -32,6 +32,10 @@ enum Task {
     TourInside {
         /// The program under test.
         binary: PathBuf,
+        /// Which document.
+        document: String,
+        /// Which section of it.
+        heading: String,
     },
     /// Kill, stop, cut off and fill up real nodes under load, as a seed decides; no write may be lost.
     Chaos(chaos::Options),
@@ -47,7 +51,9 @@ fn main() -> ExitCode {
         Task::Figures(options) => figures::run(&workspace(), &options),
         Task::Examples(options) => examples::run(&workspace(), &options),
         Task::Tour => tour::run(&workspace()),
-        Task::TourInside { binary } => tour::run_on_hosts(&workspace(), &binary),
+        Task::TourInside { binary, document, heading } => {
+            tour::run_on_hosts(&workspace(), &binary, (&document, &heading))
+        }
         Task::Chaos(options) => chaos::run(&workspace(), &options),
         Task::ChaosApplication(options) => chaos::application::run(&options),
     };

@@ -236,7 +236,7 @@ impl From<TlsError> for ExitError {
             TlsError::File { reason, .. } if reason.kind() != std::io::ErrorKind::NotFound => {
                 ExitCode::Storage
             }
-            TlsError::Made { .. } => ExitCode::Unexpected,
+            TlsError::NotMade { .. } => ExitCode::Unexpected,
             _ => ExitCode::Usage,
         };
         Self::new(code, error.to_string())

@@ -67,6 +67,25 @@ pub struct NatsStatus {
     pub pid: Option<u32>,
     /// Why it stores nothing, when its disk is full or broken; it is started again when that is over.
     pub trouble: Option<String>,
+    /// What it and this node show others; `None` without TLS.
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// This node's certificate, as its file has it now.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The file.
+    pub file: String,
+    /// Whose it is, as it says.
+    pub subject: String,
+    /// The hosts that it is for.
+    pub hosts: Vec<String>,
+    /// Until when it holds, RFC 3339 in UTC.
+    pub not_after: String,
+    /// For how many whole days it still holds; negative when it does not any more.
+    pub days_left: i64,
+    /// `valid`, `expires soon` (within 30 days), `expired`, `not yet valid`, or why it cannot be read.
+    pub state: String,
 }
 
 /// A node that we were told of.

@@ -4,7 +4,7 @@
 //! outlives it: it ends with the process that made it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -32,7 +32,7 @@ exec cp -p $files "$TOUR_HOMES/${target%%:*}/${path:-.}"
 "#;
 
 /// Runs this program once more, with [`INSIDE`], where it has a network, processes and mounts of its own.
-pub(super) fn run_inside(arguments: &[&Path]) -> Result<ExitStatus> {
+pub(super) fn run_inside(arguments: &[&OsStr]) -> Result<ExitStatus> {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     if !rustix::process::geteuid().is_root() {

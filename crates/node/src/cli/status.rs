@@ -10,7 +10,7 @@ use super::table::{columns, pairs};
 use super::{print, print_error, print_warnings, to_json};
 use crate::config::Environment;
 use crate::exit::{ExitCode, ExitError};
-use crate::status::{NodeStatus, TableStatus, WalStatus};
+use crate::status::{CertificateStatus, NodeStatus, TableStatus, WalStatus};
 
 /// What is printed when no node runs.
 #[derive(Serialize)]
@@ -57,7 +57,9 @@ fn offline(database: &Path, json: bool) -> Result<ExitCode, ExitError> {
 /// The whole status, for people.
 fn render(status: &NodeStatus) -> String {
     let replication = &status.replication;
-    let mut text = pairs(&head(status));
+    let mut rows = head(status);
+    rows.extend(status.nats.certificate.as_ref().map(certificate));
+    let mut text = pairs(&rows);
     text.push_str(&tables(&replication.tables));
     text.push_str(&peers(status));
     text.push_str(&sources(status));
@@ -113,6 +115,13 @@ fn head(status: &NodeStatus) -> Vec<(&'static str, String)> {
 fn wal(wal: WalStatus) -> String {
     let waiting = wal.bytes.saturating_sub(wal.checkpointed_bytes);
     format!("{} KiB, {} KiB to be written back", wal.bytes >> 10, waiting >> 10)
+}
+
+fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
+    let CertificateStatus { file, state, not_after, days_left, .. } = certificate;
+    let day = not_after.split('T').next().unwrap_or_default();
+    let until = if day.is_empty() { String::new() } else { format!(", until {day} ({days_left} days left)") };
+    ("certificate", format!("{state}{until}: {file}"))
 }
 
 /// The list of tables, with the reason for each that is left out.

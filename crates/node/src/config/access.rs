@@ -2,25 +2,27 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::address::AddressError;
+use super::certificates;
 use super::raw::Raw;
 use super::secret::Secret;
 use super::server_url::ServerUrl;
-use super::settings::{CertificateFiles, Credentials, Mode, Nats, TlsFiles};
+use super::settings::{Credentials, Mode, Nats};
 use super::validate::existing_file;
 use super::value::Value;
+use crate::tls;
 
 /// Judges `nats.mode`, `nats.urls`, and everything about credentials and TLS; gives the servers of
 /// `cluster.leaf_servers`.
-pub(super) fn read(raw: &mut Raw, nats: &mut Nats) -> Vec<ServerUrl> {
+pub(super) fn read(raw: &mut Raw, nats: &mut Nats, now_s: Option<u64>) -> Vec<ServerUrl> {
     let (urls, in_urls) = servers(raw, "nats.urls", ServerUrl::parse);
     let (leaf_servers, in_leaf_servers) = servers(raw, "cluster.leaf_servers", ServerUrl::parse_leaf);
     nats.credentials = credentials(raw, in_urls.or(in_leaf_servers));
     nats.jetstream_domain = domain(raw);
     nats.seed = seed(raw);
-    nats.tls = tls(raw);
+    nats.tls = certificates::read(raw, urls.is_empty() && leaf_servers.is_empty(), now_s);
     nats.mode = match raw.text("nats.mode") {
         Some("mesh") => Mode::Mesh,
         Some("shared") => Mode::Shared,
@@ -58,14 +60,12 @@ fn servers(raw: &mut Raw, key: &'static str, parse: Parse) -> (Vec<ServerUrl>, O
 fn credentials(raw: &mut Raw, in_urls: Option<Credentials>) -> Option<Credentials> {
     const PATHS: [&str; 2] = ["nats.user_name", "nats.user_password"];
     let user_name = raw.text(PATHS[0]).map(str::to_owned);
-    let user_password = match raw.value(PATHS[1]) {
-        Some(Value::Secret(secret)) => Some(secret.clone()),
-        _ => None,
-    };
+    let user_password = password(raw);
     let bad = |text: &str| text.chars().any(char::is_control);
     let texts = [user_name.as_deref(), user_password.as_ref().map(Secret::reveal)];
     if let Some(at) = texts.iter().position(|text| text.is_some_and(bad)) {
-        raw.error(PATHS[at], "holds a control character", "use printable characters");
+        let at = if at == 1 && !raw.is_set(PATHS[1]) { PASSWORD_FILE } else { PATHS[at] };
+        raw.error(at, "holds a control character", "use printable characters");
     }
     match (user_name, user_password) {
         (Some(user_name), Some(user_password)) => {
@@ -80,8 +80,9 @@ fn credentials(raw: &mut Raw, in_urls: Option<Credentials>) -> Option<Credential
         }
         (None, None) => in_urls,
         (name, _) => {
-            let (there, missing) = if name.is_some() { (PATHS[0], PATHS[1]) } else { (PATHS[1], PATHS[0]) };
-            if !raw.is_set(missing) {
+            let password = if raw.is_set(PATHS[1]) { PATHS[1] } else { PASSWORD_FILE };
+            let (there, missing) = if name.is_some() { (PATHS[0], PATHS[1]) } else { (password, PATHS[0]) };
+            if !raw.is_set(missing) && !(name.is_some() && raw.is_set(PASSWORD_FILE)) {
                 raw.error(there, &format!("`{missing}` is missing"), "set both, the same on every node");
             }
             None
@@ -98,6 +99,32 @@ fn domain(raw: &mut Raw) -> Option<String> {
     let hint = "use the name in the `domain` of the servers' `jetstream` block";
     raw.error("nats.jetstream_domain", "has characters that NATS does not allow there", hint);
     None
+}
+
+const PASSWORD_FILE: &str = "nats.user_password_file";
+
+/// The password, from its key or from its file. One that is in the environment wins over the file, as over all files.
+fn password(raw: &mut Raw) -> Option<Secret> {
+    if let Some(Value::Secret(secret)) = raw.value("nats.user_password") {
+        let secret = secret.clone();
+        raw.warn(PASSWORD_FILE, "nats.user_password wins: the file is not read", "remove one of them");
+        return Some(secret);
+    }
+    let file = existing_file(raw, PASSWORD_FILE)?;
+    warn_when_others_read(raw, PASSWORD_FILE, &file);
+    match tls::read_text(&file) {
+        Ok(text) if text.trim_end_matches(['\n', '\r']).is_empty() => {
+            raw.error(PASSWORD_FILE, "the file is empty", "write the password into it, and nothing else");
+            None
+        }
+        Ok(text) => Some(Secret::new(text.trim_end_matches(['\n', '\r']))),
+        // That it is missing has been said.
+        Err(_) if !file.is_file() => None,
+        Err(error) => {
+            raw.error(PASSWORD_FILE, &error.to_string(), "let the user that runs this read the file");
+            None
+        }
+    }
 }
 
 /// The seed that the file holds: its first line that looks like one, so that a file with a heading will do.
@@ -117,42 +144,6 @@ fn seed(raw: &mut Raw) -> Option<Secret> {
     valid.map(Secret::new)
 }
 
-fn tls(raw: &mut Raw) -> Option<TlsFiles> {
-    let ca_file = pem(raw, "nats.ca_file", "CERTIFICATE");
-    let cert_file = pem(raw, "nats.cert_file", "CERTIFICATE");
-    let key_file = pem(raw, "nats.key_file", "PRIVATE KEY");
-    if let Some(file) = &key_file {
-        warn_when_others_read(raw, "nats.key_file", file);
-    }
-    for (there, missing) in [("nats.cert_file", "nats.key_file"), ("nats.key_file", "nats.cert_file")] {
-        if raw.is_set(there) && !raw.is_set(missing) {
-            raw.error(
-                there,
-                &format!("`{missing}` is missing"),
-                "a certificate needs its key, and a key its certificate",
-            );
-        }
-    }
-    let certificate =
-        cert_file.zip(key_file).map(|(cert_file, key_file)| CertificateFiles { cert_file, key_file });
-    (ca_file.is_some() || certificate.is_some()).then_some(TlsFiles { ca_file, certificate })
-}
-
-/// A PEM file that holds at least one block of that kind.
-fn pem(raw: &mut Raw, path: &'static str, kind: &str) -> Option<PathBuf> {
-    let file = existing_file(raw, path)?;
-    let text = readable(raw, path, &file)?;
-    if text
-        .lines()
-        .any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----")))
-    {
-        return Some(file);
-    }
-    let message = format!("there is no {} in it", kind.to_lowercase());
-    raw.error(path, &message, "it must be a PEM file: text that begins with -----BEGIN");
-    None
-}
-
 fn readable(raw: &mut Raw, path: &'static str, file: &Path) -> Option<String> {
     match fs::read(file) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -166,7 +157,7 @@ fn readable(raw: &mut Raw, path: &'static str, file: &Path) -> Option<String> {
     }
 }
 
-fn warn_when_others_read(raw: &mut Raw, path: &'static str, file: &Path) {
+pub(super) fn warn_when_others_read(raw: &mut Raw, path: &'static str, file: &Path) {
     if fs::metadata(file).is_ok_and(|file| file.mode() & 0o077 != 0) {
         let message = format!("others than its owner may read {}", file.display());
         raw.warn(path, &message, &format!("chmod 600 {}", file.display()));

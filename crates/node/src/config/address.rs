@@ -48,7 +48,7 @@ pub enum AddressError {
     #[error("the address holds credentials")]
     Credentials,
     /// `tls://`.
-    #[error("TLS is not available in this version")]
+    #[error("whether nodes speak TLS is said by nats.ca_file, nats.cert_file and nats.key_file")]
     Tls,
     /// `dns://`.
     #[error("looking up all addresses of a name (dns://) is not available in this version")]
@@ -76,7 +76,7 @@ impl AddressError {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::Credentials => "set nats.user_name and nats.user_password; they are the same on every node",
-            Self::Tls => "use nats:// over a network that you trust, for example a VPN",
+            Self::Tls => "write nats://, and set these three on every node",
             Self::Dns => "name each node by itself, as nats://host:port",
             Self::ServerScheme => "write for example nats://n1.example.net:4222",
             Self::Token => "set nats.user_name and nats.user_password, or nats.seed_file",

@@ -31,6 +31,8 @@ const MACHINE_ID_FILE: &str = "/etc/machine-id";
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
+    /// When it was read, in seconds since the Unix epoch; `None`: the age of certificates is not judged.
+    pub now_s: Option<u64>,
     /// The id of this machine, as written; `None` when it has none.
     pub machine_id: Option<String>,
     /// The folder of our own executable.
@@ -54,6 +56,7 @@ impl Environment {
         let executable = std::env::current_exe().ok();
         Self {
             variables: variables.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect(),
+            now_s: Some(crate::runtime::wall_ms() / 1000),
             machine_id: std::fs::read_to_string(MACHINE_ID_FILE).ok(),
             executable_folder: executable.and_then(|file| file.parent().map(PathBuf::from)),
             search_path: search_path.unwrap_or_default(),

@@ -132,7 +132,7 @@ pub const KEYS: &[Key] = &[
         "The cluster's name, the same on all nodes. Changes of another cluster are rejected."),
     key("cluster.listen", Text, Example("\"127.0.0.1:4221\""),
         "IP address and port on which this node's NATS server listens for the other nodes. Without a host it is \
-         127.0.0.1; with port -1 the system chooses. Beyond loopback it needs nats.user_name and nats.user_password. \
+         127.0.0.1; with port -1 the system chooses. Beyond loopback it needs nats.user_name and nats.user_password, or TLS. \
          The flag --cluster-addr sets it."),
     key("cluster.advertise", Text, Example("\"db1.example.net:4221\""),
         "Where the other nodes reach this one, when it is not what cluster.listen says; required when that is a \
@@ -156,6 +156,9 @@ pub const KEYS: &[Key] = &[
         "What nodes show one another, the same on every node, or what they show an existing cluster; with nats.user_password."),
     key("nats.user_password", Secret, Example("\"...\""),
         "The password to nats.user_name. Better given as HARMONYLITE_NATS_USER_PASSWORD than in a file that others read."),
+    key("nats.user_password_file", Text, Example("\"/run/credentials/harmonylite.service/password\""),
+        "A file that holds the password, in place of nats.user_password: a secret that a service manager hands over, for \
+         example. A line end after it does not count."),
     key("nats.subject_prefix", Text, Default("\"harmonylite-change-log\""), "Subjects are <subject_prefix>-<shard>."),
     key("nats.stream_prefix", Text, Default("\"harmonylite-changes\""), "Streams are <stream_prefix>-<shard>."),
     key("nats.bind_address", Text, Default("\":-1\""),
@@ -171,11 +174,14 @@ pub const KEYS: &[Key] = &[
     key("nats.seed_file", Text, Example("\"/etc/harmonylite/user.nk\""),
         "A file with the seed of an NKey (SU...), in place of nats.user_name and nats.user_password; between nodes that run \
          their own servers the same on every node."),
-    key("nats.ca_file", Text, Example("\"/etc/harmonylite/ca.pem\""),
-        "TLS with nats.urls: the authorities that the servers are checked against; when it is not set, those of the system."),
-    key("nats.cert_file", Text, Example("\"/etc/harmonylite/node.pem\""),
-        "TLS with nats.urls: this node's certificate, for servers that ask for one; with nats.key_file."),
-    key("nats.key_file", Text, Example("\"/etc/harmonylite/node.key\""), "TLS: the key to the certificate."),
+    key("nats.ca_file", Text, Example("\"/etc/harmonylite/tls/ca.pem\""),
+        "TLS: the authorities that servers and other nodes are checked against. With nats.urls, those of the system when it is \
+         not set. A node that runs its own server takes nobody without a certificate of them, and needs all three files; \
+         `harmonylite certs` makes them."),
+    key("nats.cert_file", Text, Example("\"/etc/harmonylite/tls/node.pem\""),
+        "TLS: this node's certificate, for the hosts by which other nodes reach it, or for a server that asks for one; with \
+         nats.key_file."),
+    key("nats.key_file", Text, Example("\"/etc/harmonylite/tls/node.key\""), "TLS: the key to the certificate."),
 
     key("logging.verbose", Bool, Default("false"), "Log what helps to debug, too."),
     key("logging.format", Choice(&["console", "json"]), Default("\"console\""), "console: for people. json: one object per line."),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 mod access;
 pub mod address;
+mod certificates;
 mod changes;
 pub mod environment;
 pub mod keys;

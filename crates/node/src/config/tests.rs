@@ -7,6 +7,7 @@ use super::keys::{KEYS, Kind};
 use super::*;
 
 mod access;
+mod certificates;
 
 fn environment() -> Environment {
     Environment::new(&[], Some("0123456789abcdef0123456789abcdef"))

@@ -72,10 +72,6 @@ fn check_own_server(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, 
         let message = "the embedded server stands alone: it keeps one copy";
         raw.warn("replication_log.replicas", message, "every node has the rows of all others anyway");
     }
-    for key in ["nats.ca_file", "nats.cert_file", "nats.key_file"] {
-        let hint = "without it nodes talk in clear text: use a network that you trust, for example a VPN";
-        raw.error(key, "TLS needs an existing NATS cluster (`nats.urls`) in this version", hint);
-    }
     if nats.mode == Mode::Mesh {
         check_reach(raw, listen_key, cluster, nats);
     } else {
@@ -203,11 +199,21 @@ fn check_reach(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, nats:
 }
 
 fn check_credentials(raw: &mut Raw, listen_key: &'static str, cluster: &Cluster, nats: &Nats) {
-    let has_credentials = nats.credentials.is_some() || nats.seed.is_some();
-    let asked_for_credentials =
-        ["nats.user_name", "nats.user_password", "nats.seed_file"].iter().any(|key| raw.is_set(key));
+    let has_credentials = nats.credentials.is_some() || nats.seed.is_some() || nats.tls.is_some();
+    let asked_for_credentials = ASKED_FOR_CREDENTIALS.iter().any(|key| raw.is_set(key));
     if !cluster.listen.is_loopback() && !has_credentials && !asked_for_credentials {
-        let hint = "set nats.user_name and nats.user_password, or nats.seed_file, the same on every node; or listen on 127.0.0.1";
+        let hint = "set nats.user_name and nats.user_password, or nats.seed_file, the same on every node; or TLS; or listen on 127.0.0.1";
         raw.error(listen_key, "a server that other machines reach needs credentials", hint);
     }
 }
+
+/// Keys by which one means to have credentials, even when something is wrong with them.
+const ASKED_FOR_CREDENTIALS: [&str; 7] = [
+    "nats.user_name",
+    "nats.user_password",
+    "nats.user_password_file",
+    "nats.seed_file",
+    "nats.ca_file",
+    "nats.cert_file",
+    "nats.key_file",
+];

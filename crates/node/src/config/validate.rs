@@ -28,8 +28,11 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     let db_path = db_path(raw, whole);
     let node_id = node_id(raw, whole, environment);
     let replication_log = replication_log(raw);
-    let (nats, leaf_servers) = nats(raw);
+    let (nats, leaf_servers) = nats(raw, environment.now_s);
     let cluster = super::topology::cluster(raw, &nats, leaf_servers);
+    if nats.urls.is_empty() && cluster.leaf_servers.is_empty() {
+        super::certificates::check_hosts(raw, nats.tls.as_ref(), cluster.advertise.as_ref());
+    }
     let mut settings = Settings::new(db_path?, node_id?.0);
     settings.node_id_derived = node_id?.1;
     raw.read_bool("publish", &mut settings.publish);
@@ -125,7 +128,7 @@ const CATCH_UP: &str =
     "a node that is away while this is exceeded stops consuming that stream when it comes back";
 const CATCH_UP_HINT: &str = "0 keeps everything, within the other limits";
 
-fn nats(raw: &mut Raw) -> (Nats, Vec<ServerUrl>) {
+fn nats(raw: &mut Raw, now_s: Option<u64>) -> (Nats, Vec<ServerUrl>) {
     let mut nats = Nats::default();
     raw.read_integer("nats.connect_retries", &mut nats.connect_retries);
     if let Some(Value::Integer(seconds)) = raw.value("nats.reconnect_wait_seconds") {
@@ -135,7 +138,7 @@ fn nats(raw: &mut Raw) -> (Nats, Vec<ServerUrl>) {
     check_prefix(raw, "nats.stream_prefix", &mut nats.stream_prefix, &['.']);
     nats.server_config = existing_file(raw, "nats.server_config");
     nats.server_binary = existing_file(raw, "nats.server_binary");
-    let leaf_servers = super::access::read(raw, &mut nats);
+    let leaf_servers = super::access::read(raw, &mut nats, now_s);
     (nats, leaf_servers)
 }
 

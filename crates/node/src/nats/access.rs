@@ -4,14 +4,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_nats::ConnectOptions;
-use async_nats::rustls::crypto::ring::sign::any_supported_type;
-use async_nats::rustls::pki_types::pem::PemObject;
-use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use async_nats::rustls::sign::CertifiedKey;
 
 use super::NatsError;
+use super::own_certificate::OwnCertificate;
 
 /// A password or key: never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -131,17 +129,6 @@ pub struct CertificateFiles {
 }
 
 impl TlsFiles {
-    /// Reads the files, and checks that they are what they should be.
-    ///
-    /// # Errors
-    /// When one cannot be read, holds nothing of its kind, or when key and certificate do not belong together.
-    pub fn check(&self) -> Result<(), NatsError> {
-        if let Some(path) = &self.ca_file {
-            certificates("nats.ca_file", path)?;
-        }
-        self.certificate.as_ref().map_or(Ok(()), CertificateFiles::check)
-    }
-
     pub(super) fn apply(&self, mut options: ConnectOptions) -> ConnectOptions {
         if let Some(path) = &self.ca_file {
             options = options.add_root_certificates(path.clone());
@@ -153,31 +140,22 @@ impl TlsFiles {
     }
 }
 
-impl CertificateFiles {
-    fn check(&self) -> Result<(), NatsError> {
-        let what = "nats.key_file";
-        let chain = certificates("nats.cert_file", &self.cert_file)?;
-        let unusable = |reason: String| unusable(what, &self.key_file, &reason);
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key_file).map_err(|error| unusable(error.to_string()))?;
-        let key = any_supported_type(&key).map_err(|error| unusable(error.to_string()))?;
-        let pair = CertifiedKey::new(chain, key);
-        pair.keys_match()
-            .map_err(|_| unusable("it does not belong to the certificate of nats.cert_file".to_owned()))
-    }
+/// How a server is known, and what it is shown.
+#[derive(Clone, Debug)]
+pub enum Tls {
+    /// By its authority, and by the name under which it is reached.
+    Authority(TlsFiles),
+    /// It is our own one, known by its very certificate.
+    Own(Arc<OwnCertificate>),
 }
 
-fn certificates(what: &'static str, path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, NatsError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(found) if found.is_empty() => Err(unusable(what, path, "there is no certificate in it")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(unusable(what, path, &error.to_string())),
+impl Tls {
+    pub(super) fn apply(&self, options: ConnectOptions) -> ConnectOptions {
+        match self {
+            Self::Authority(files) => files.apply(options),
+            Self::Own(own) => options.tls_client_config(own.client_config()).require_tls(true),
+        }
     }
-}
-
-fn unusable(what: &'static str, path: &std::path::Path, reason: &str) -> NatsError {
-    NatsError::Invalid { what, reason: format!("{}: {reason}", path.display()) }
 }
 
 #[cfg(test)]
@@ -204,15 +182,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn tls_files_that_are_none_are_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let files = TlsFiles { ca_file: Some(file.path().to_owned()), certificate: None };
-        let error = files.check().unwrap_err().to_string();
-        assert!(error.contains("nats.ca_file") && error.contains("no certificate"), "{error}");
-        let missing = TlsFiles { ca_file: Some("/no/such/file".into()), certificate: None };
-        assert!(missing.check().unwrap_err().to_string().contains("/no/such/file"));
     }
 }

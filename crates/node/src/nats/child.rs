@@ -41,9 +41,13 @@ impl ServerProcess {
     pub(super) fn spawn(
         binary: &Path,
         files: &ServerFiles,
+        withheld_variables: &[String],
         trouble: &StoreTrouble,
     ) -> Result<Self, NatsError> {
         let mut command = Command::new(binary);
+        withheld_variables.iter().for_each(|name| {
+            command.env_remove(name);
+        });
         command
             .arg("-c")
             .arg(files.config())

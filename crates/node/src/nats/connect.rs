@@ -11,8 +11,9 @@ use harmonylite_core::model::NodeId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::access::{Auth, TlsFiles};
+use super::access::{Auth, Tls};
 use super::{NatsError, SERVER_VERSION_MIN, Version, node_of_server};
+use crate::tls::refusal;
 
 /// Reconnecting starts at once and slows down to this: the library's own default grows to 4 s.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ pub struct ConnectSettings {
     /// As whom. `Anonymous`: as what the URL says, if it does.
     pub auth: Auth,
     /// With them the connection is encrypted, or it is none; `None`: encrypted when the server or the URL asks for it.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Tls>,
 }
 
 impl ConnectSettings {
@@ -381,12 +382,8 @@ fn failure(error: &str) -> Failure {
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if says(&["authorization violation", "authentication"]) {
         Failure::Credentials
-    } else if says(&["corrupt message"]) {
-        Failure::Tls("it does not answer in TLS".to_owned())
-    } else if says(&["invalid peer certificate", "fatal alert"]) {
-        Failure::Tls(error.to_owned())
     } else {
-        Failure::Other(error.to_owned())
+        refusal(error).map_or_else(|| Failure::Other(error.to_owned()), Failure::Tls)
     }
 }
 

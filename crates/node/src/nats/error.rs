@@ -53,7 +53,7 @@ pub enum NatsError {
     /// Peers could reach the server, and so could anybody.
     #[error(
         "refusing to listen on {listen} without credentials: set nats.user_name and nats.user_password \
-         (the same on every node), or listen on a loopback address"
+         (the same on every node), or TLS, or listen on a loopback address"
     )]
     ListenerOpen {
         /// The address.

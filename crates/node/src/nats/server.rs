@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::access::{Auth, Credentials, Secret};
+use super::access::{Auth, Credentials, Secret, Tls};
 use super::child::{ServerProcess, stop_stale};
 use super::connect::{ConnectSettings, Connection};
+use super::own_certificate::OwnCertificate;
 use super::server_config::{ServerFiles, ServerSettings, check_listener, write_config, write_private};
 use super::store_trouble::StoreTrouble;
 use super::{NatsError, Version, find_server_binary, random_hex, server_name};
@@ -49,8 +50,7 @@ pub enum ServerEvent {
 pub struct Server {
     listen: SocketAddr,
     version: Version,
-    local: Credentials,
-    name: String,
+    connect: ConnectSettings,
     pid: ServerPid,
     trouble: StoreTrouble,
     stop: DropGuard,
@@ -96,6 +96,7 @@ impl Server {
         cancel: CancellationToken,
     ) -> Result<Self, NatsError> {
         check_listener(&settings)?;
+        let own = own_certificate(&settings)?;
         let (binary, version) = find_server_binary(settings.binary.as_deref())?;
         let files = ServerFiles::prepare(&settings)?;
         let lock = lock_store(&files)?;
@@ -104,14 +105,14 @@ impl Server {
         let local = local_credentials()?;
         write_config(&settings, &files, listen, &local)?;
         announce(&settings);
-        let name = server_name(settings.node_id);
-        let connect = connect_settings(&name, listen, &local);
+        let connect = connect_settings(&settings, listen, local, own);
         let stop = cancel.child_token();
         let (pid, trouble) = (ServerPid::default(), StoreTrouble::default());
         let mut launcher = Launcher {
             binary,
+            withheld_variables: settings.withheld_variables,
             files,
-            connect,
+            connect: connect.clone(),
             listen,
             keeps_streams: settings.role.keeps_streams(),
             pid: pid.clone(),
@@ -121,7 +122,7 @@ impl Server {
         };
         let process = launcher.first_launch().await?;
         let supervisor = tokio::spawn(launcher.supervise(process, events));
-        Ok(Self { listen, version, local, name, pid, trouble, stop: stop.drop_guard(), supervisor })
+        Ok(Self { listen, version, connect, pid, trouble, stop: stop.drop_guard(), supervisor })
     }
 
     /// Where it listens: stays the same over restarts.
@@ -157,7 +158,16 @@ impl Server {
     /// Connects with all rights: for our own use only.
     #[must_use]
     pub fn connect_settings(&self) -> ConnectSettings {
-        connect_settings(&self.name, self.listen, &self.local)
+        self.connect.clone()
+    }
+
+    /// Has it read its certificates again. Connections that exist stay; new ones see the new certificates. Without
+    /// effect while it is down: it reads them at its start, too.
+    pub fn reload_certificates(&self) {
+        let pid = self.pid.get().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, Signal::HUP);
+        }
     }
 
     /// Stops it in order and waits for its end.
@@ -170,6 +180,7 @@ impl Server {
 /// Everything that a start and a restart need.
 struct Launcher {
     binary: PathBuf,
+    withheld_variables: Vec<String>,
     files: ServerFiles,
     connect: ConnectSettings,
     listen: SocketAddr,
@@ -205,7 +216,8 @@ impl Launcher {
     async fn launch(&mut self) -> Result<ServerProcess, NatsError> {
         remove_ports_files(&self.files);
         self.trouble.clear();
-        let mut process = ServerProcess::spawn(&self.binary, &self.files, &self.trouble)?;
+        let withheld = &self.withheld_variables;
+        let mut process = ServerProcess::spawn(&self.binary, &self.files, withheld, &self.trouble)?;
         let pid = process.pid();
         let outcome = tokio::select! {
             biased;
@@ -366,12 +378,22 @@ fn local_credentials() -> Result<Credentials, NatsError> {
     Ok(Credentials { user: format!("local-{}", random_hex(4)?), password: Secret::new(random_hex(24)?) })
 }
 
-fn connect_settings(name: &str, listen: SocketAddr, local: &Credentials) -> ConnectSettings {
+fn own_certificate(settings: &ServerSettings) -> Result<Option<Tls>, NatsError> {
+    let Some(tls) = &settings.tls else { return Ok(None) };
+    Ok(Some(Tls::Own(Arc::new(OwnCertificate::read(tls.certificate.clone())?))))
+}
+
+fn connect_settings(
+    settings: &ServerSettings,
+    listen: SocketAddr,
+    local: Credentials,
+    own: Option<Tls>,
+) -> ConnectSettings {
     ConnectSettings {
-        name: name.to_owned(),
+        name: server_name(settings.node_id),
         servers: vec![client_url(listen)],
-        auth: Auth::Password(local.clone()),
-        tls: None,
+        auth: Auth::Password(local),
+        tls: own,
     }
 }
 
@@ -393,7 +415,8 @@ fn overruled(how: &str) -> NatsError {
 
 /// Says what would otherwise surprise.
 fn announce(settings: &ServerSettings) {
-    if settings.peer_auth == Auth::Anonymous && settings.role.keeps_streams() {
+    let open = settings.peer_auth == Auth::Anonymous && settings.tls.is_none();
+    if open && settings.role.keeps_streams() {
         tracing::info!("no nats.user_password: any process on this machine can read this node's changes");
     }
     let Some(path) = &settings.server_config else { return };

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use harmonylite_core::model::NodeId;
 
-use super::{Auth, Credentials, NatsError, SERVER_NAME_PREFIX, TlsFiles, random_hex};
+use super::{Auth, CertificateFiles, Credentials, NatsError, SERVER_NAME_PREFIX, TlsFiles, random_hex};
 
 /// Largest message of a server of ours; external ones usually have 1 MB.
 const MAX_PAYLOAD: &str = "8MB";
@@ -27,8 +27,10 @@ pub struct ServerSettings {
     pub node_id: NodeId,
     /// Where it listens for clients. Port 0: a free port is chosen once and kept in the data directory.
     pub listen: SocketAddr,
-    /// As whom peers come. `Anonymous` is allowed on loopback only: then anybody there may read the streams.
+    /// As whom peers come. `Anonymous` is allowed on loopback, where anybody may read the streams then, and with `tls`.
     pub peer_auth: Auth,
+    /// Who connects shows a certificate of the authority, and sees ours. `None`: in clear text.
+    pub tls: Option<ListenerTls>,
     /// A configuration file of the user; what stands in it wins. A block there replaces ours of that name whole.
     pub server_config: Option<PathBuf>,
     /// The streams that peers may read.
@@ -37,6 +39,9 @@ pub struct ServerSettings {
     pub role: ServerRole,
     /// Bytes that all streams together may take on disk.
     pub max_file_store: u64,
+    /// Variables of our environment that the server does not get: they may hold secrets, and a server's environment is
+    /// shown to whoever may look at its process.
+    pub withheld_variables: Vec<String>,
 }
 
 /// What a server of ours is to the other nodes.
@@ -69,6 +74,15 @@ impl ServerRole {
     pub(super) const fn keeps_streams(&self) -> bool {
         !matches!(self, Self::Leaf(_))
     }
+}
+
+/// TLS on both sides: no connection without a certificate of the authority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerTls {
+    /// The authorities of the nodes.
+    pub ca_file: PathBuf,
+    /// What the server shows.
+    pub certificate: CertificateFiles,
 }
 
 /// The name of the server of `node`: peers read the node from it.
@@ -127,7 +141,8 @@ impl ServerFiles {
 
 /// Refuses what would let strangers in.
 pub(super) fn check_listener(settings: &ServerSettings) -> Result<(), NatsError> {
-    if settings.peer_auth == Auth::Anonymous && !settings.listen.ip().is_loopback() {
+    let anybody = settings.peer_auth == Auth::Anonymous && settings.tls.is_none();
+    if anybody && !settings.listen.ip().is_loopback() {
         return Err(NatsError::ListenerOpen { listen: settings.listen });
     }
     Ok(())
@@ -181,6 +196,9 @@ fn render(
         ServerRole::Leaf(leaf) => line(leaf_node(leaf, local)?),
         ServerRole::Mesh | ServerRole::Hub { .. } => {
             line(jetstream(settings.max_file_store));
+            if let Some(tls) = &settings.tls {
+                line(tls_block(tls)?);
+            }
             line(accounts(settings, local)?);
         }
     }
@@ -246,6 +264,17 @@ fn with_credentials(url: &str, credentials: &Credentials) -> String {
     };
     let (user, password) = (escaped(&credentials.user), escaped(credentials.password.reveal()));
     url.replacen("://", &format!("://{user}:{password}@"), 1)
+}
+
+/// Both sides show a certificate. A handshake may take a while on a small machine under load: the server's own limit
+/// is 2 s.
+fn tls_block(tls: &ListenerTls) -> Result<String, NatsError> {
+    Ok(format!(
+        "tls {{\n  cert_file: {}\n  key_file: {}\n  ca_file: {}\n  verify: true\n  timeout: 10\n}}",
+        quoted_path(&tls.certificate.cert_file)?,
+        quoted_path(&tls.certificate.key_file)?,
+        quoted_path(&tls.ca_file)?,
+    ))
 }
 
 fn accounts(settings: &ServerSettings, local: &Credentials) -> Result<String, NatsError> {
@@ -347,10 +376,12 @@ mod tests {
                 let password = Secret::new(password.to_owned());
                 Auth::Password(Credentials { user: "harmony".to_owned(), password })
             }),
+            tls: None,
             server_config: None,
             stream_names: vec!["changes-1".to_owned(), "changes-2".to_owned()],
             role: ServerRole::Mesh,
             max_file_store: 1 << 30,
+            withheld_variables: Vec::new(),
         }
     }
 
@@ -412,6 +443,18 @@ mod tests {
         );
         assert!(!text.contains("STREAM.CREATE") && !text.contains("STREAM.UPDATE"), "{text}");
         assert!(!rendered(&settings("127.0.0.1:1", Some("x"))).unwrap().contains("log-1"));
+    }
+
+    #[test]
+    fn certificates_of_the_nodes_are_credentials_and_are_asked_for() {
+        let certificate =
+            CertificateFiles { cert_file: "/tls/a \"b\".pem".into(), key_file: "/tls/node.key".into() };
+        let mut settings = settings("0.0.0.0:1", None);
+        assert!(!rendered(&settings).unwrap().contains("tls {"));
+        settings.tls = Some(ListenerTls { ca_file: "/tls/ca.pem".into(), certificate });
+        assert!(check_listener(&settings).is_ok());
+        let text = rendered(&settings).unwrap();
+        assert!(text.contains("verify: true") && text.contains(r#"cert_file: "/tls/a \"b\".pem""#), "{text}");
     }
 
     #[test]

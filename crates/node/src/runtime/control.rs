@@ -1,12 +1,14 @@
 //! The control socket: whoever connects sends a request and ends it, and gets one JSON document. An empty request asks
 //! for the status, another one is about dead letters, or an order to the node itself.
 //!
-//! A Unix socket beside the database, so the rights of the folder decide who may ask. Its path may be longer than the
+//! A Unix socket beside the database that only its owner may write to. Its path may be longer than the
 //! 107 bytes that an address holds: it is reached through `/proc/self/fd`.
 
 use std::fs::File;
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,7 +62,10 @@ impl ControlSocket {
             _ => {}
         }
         let (_folder, short) = short_path(&path)?;
-        Ok(Self { listener: UnixListener::bind(short)?, path })
+        let listener = UnixListener::bind(short)?;
+        // Who may write to it may drop dead letters. As with any usual umask, that is the owner; here with every umask.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path })
     }
 
     /// Answers until the task is dropped. `render` makes the document.

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{access, own_streams};
+use crate::config::keys::{KEYS, Key};
 use crate::config::{Mode, ServerUrl, Settings};
 use crate::nats::{
     self, ConnectSettings, Connection, Leaf, NatsError, Peer, Server, ServerEvent, ServerPid, ServerRole,
@@ -38,9 +39,6 @@ pub(crate) struct Home {
 /// # Errors
 /// When it could not work.
 pub(crate) fn check(settings: &Settings) -> Result<(), NatsError> {
-    if let Some(files) = access::tls(settings) {
-        files.check()?;
-    }
     if runs_server(settings) { Server::check(&server_settings(settings)?) } else { Ok(()) }
 }
 
@@ -187,6 +185,8 @@ fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
         node_id: settings.node_id,
         listen: (listen.host, listen.port.unwrap_or(0)).into(),
         peer_auth: access::auth(settings)?,
+        // A leaf node is there for its own node alone, on loopback; what it shows to the cluster is in its role.
+        tls: access::listener_tls(settings).filter(|_| settings.keeps_streams()),
         server_config: settings.nats.server_config.clone(),
         stream_names: streams.collect(),
         role: match settings.nats.mode {
@@ -195,10 +195,11 @@ fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
             Mode::Shared => ServerRole::Leaf(Leaf {
                 urls: settings.cluster.leaf_servers.iter().map(ServerUrl::as_leaf).collect(),
                 auth: access::auth(settings)?,
-                tls: access::tls(settings),
+                tls: access::files(settings),
             }),
         },
         max_file_store: file_store_max(log.max_bytes, log.shards),
+        withheld_variables: KEYS.iter().map(Key::variable).collect(),
     })
 }
 

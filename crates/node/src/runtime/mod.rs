@@ -6,6 +6,7 @@
 
 mod access;
 pub mod allocator;
+mod certificate;
 mod clock;
 mod control;
 mod driver;
@@ -159,6 +160,7 @@ async fn operate(
     let seq_map_calls = calls.clone();
     let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, &tasks));
     serve_calls(settings, summary.watching(wal), home.connection(), &peers, Receivers { calls, own }, &tasks);
+    watch_certificate(settings, &tasks);
     let mut effects = Vec::new();
     let settings_of_core = core_settings(settings, home, &streams);
     if let Some(path) = &settings.seq_map_path {
@@ -176,6 +178,12 @@ async fn operate(
     }
     drop(watcher);
     join_store(thread).await
+}
+
+/// Certificates end: somebody has to be told in time.
+fn watch_certificate(settings: &Settings, tasks: &CancellationToken) {
+    let Some(file) = summary::cert_file(settings) else { return };
+    spawn_until(tasks, certificate::watch(file));
 }
 
 /// The driver and the watcher are gone, and with them the last who could ask: the thread ends by itself.

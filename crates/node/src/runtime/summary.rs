@@ -1,11 +1,13 @@
 //! What runs where: the summary at every start, and the frame of the status document.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use harmonylite_core::input::SchemaRead;
 use harmonylite_core::status::Status;
 use jiff::Timestamp;
 
+use super::certificate;
 use super::home::Home;
 use super::peers::PeerState;
 use super::wal::WalView;
@@ -21,6 +23,8 @@ pub struct Summary {
     pid: ServerPid,
     store: StoreTrouble,
     wal: WalView,
+    /// This node's certificate.
+    cert_file: Option<PathBuf>,
     /// Replicated tables.
     replicated: Vec<String>,
     /// Tables that are left out.
@@ -37,6 +41,7 @@ impl Summary {
             pid: home.pid(),
             store: home.store_trouble(),
             wal: WalView::default(),
+            cert_file: cert_file(settings),
             replicated: reported(false).map(|table| table.name.clone()).collect(),
             left_out: reported(true).count(),
         }
@@ -74,10 +79,17 @@ impl Summary {
         status.nats.pid = self.pid.get();
         status.nats.trouble = self.store.get();
         status.nats.connected = connected;
+        status.nats.certificate = self.cert_file.as_deref().map(certificate::status);
         status.replication = ReplicationStatus::from(core);
         status.peers = peers.iter().map(|peer| peer_status(peer, core)).collect();
         status
     }
+}
+
+/// This node's certificate, when it has one.
+pub(crate) fn cert_file(settings: &Settings) -> Option<PathBuf> {
+    let certificate = settings.nats.tls.as_ref()?.certificate.as_ref()?;
+    Some(certificate.cert_file.clone())
 }
 
 fn frame(settings: &Settings, home: &Home) -> NodeStatus {

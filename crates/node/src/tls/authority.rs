@@ -53,8 +53,8 @@ impl Authority {
         // It signs nodes, not further authorities.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().map_err(made)?;
-        let certificate = params.self_signed(&key).map_err(made)?;
+        let key = KeyPair::generate().map_err(not_made)?;
+        let certificate = params.self_signed(&key).map_err(not_made)?;
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
@@ -88,10 +88,10 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let signer = KeyPair::from_pem(&self.key).map_err(made)?;
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate, signer).map_err(made)?;
-        let key = KeyPair::generate().map_err(made)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(made)?;
+        let signer = KeyPair::from_pem(&self.key).map_err(not_made)?;
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate, signer).map_err(not_made)?;
+        let key = KeyPair::generate().map_err(not_made)?;
+        let certificate = params.signed_by(&key, &issuer).map_err(not_made)?;
         Ok(NodeCertificate { certificate: certificate.pem(), key: key.serialize_pem(), hosts: all })
     }
 }
@@ -134,8 +134,8 @@ fn why_no_name(host: &str) -> Option<&'static str> {
     }
 }
 
-fn made(error: rcgen::Error) -> TlsError {
-    TlsError::Made { reason: error.to_string() }
+fn not_made(error: rcgen::Error) -> TlsError {
+    TlsError::NotMade { reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -193,6 +193,6 @@ mod tests {
     #[test]
     fn nothing_is_signed_with_texts_that_are_no_authority() {
         let authority = Authority { certificate: "x".to_owned(), key: "y".to_owned() };
-        assert!(matches!(authority.issue("a", "b", &[], VALIDITY), Err(TlsError::Made { .. })));
+        assert!(matches!(authority.issue("a", "b", &[], VALIDITY), Err(TlsError::NotMade { .. })));
     }
 }

@@ -35,6 +35,24 @@ pub enum TlsError {
         /// What is wrong.
         reason: String,
     },
+    /// A key and a certificate of two different nodes.
+    #[error("{} and {} do not belong together: it is the key of another certificate", certificate.display(), key.display())]
+    Mismatch {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// Nodes that know only these authorities would refuse it.
+    #[error("{} is not trusted by the authorities in {}: {reason}", certificate.display(), authorities.display())]
+    Untrusted {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The authorities.
+        authorities: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Not a name under which a node can be reached.
     #[error("`{host}` is no host: {reason}")]
     BadHost {
@@ -45,7 +63,7 @@ pub enum TlsError {
     },
     /// A certificate could not be made.
     #[error("cannot make a certificate: {reason}")]
-    Made {
+    NotMade {
         /// Why.
         reason: String,
     },

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::TlsError;
@@ -82,17 +82,10 @@ pub fn read_text(path: &Path) -> Result<String, TlsError> {
     read().map_err(|reason| TlsError::File { action: "read", path: path.to_owned(), reason })
 }
 
-/// What is wrong with the permissions of a file that holds a secret; `None` when nothing is. A group may read it:
-/// secrets that a service manager hands over often come so.
-#[must_use]
-pub fn private_problem(path: &Path) -> Option<String> {
-    let mode = fs::metadata(path).ok()?.permissions().mode();
-    let open = mode & 0o007 != 0;
-    open.then(|| format!("{} can be read by every user of this machine", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -104,11 +97,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
         write_private(&path, "one", false).unwrap();
-        assert_eq!((mode(&path), private_problem(&path)), (0o600, None));
+        assert_eq!(mode(&path), 0o600);
         assert!(matches!(write_private(&path, "two", false), Err(TlsError::Exists { .. })));
         assert_eq!(read_text(&path).unwrap(), "one");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(private_problem(&path).unwrap().contains("every user"));
         write_private(&path, "two", true).unwrap();
         assert_eq!((mode(&path), read_text(&path).unwrap().as_str()), (0o600, "two"));
     }

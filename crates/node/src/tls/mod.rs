@@ -7,8 +7,12 @@ mod authority;
 mod certificate;
 mod error;
 mod files;
+mod refusal;
+mod trust;
 
 pub use authority::{Authority, NodeCertificate, Validity};
 pub use certificate::{Certificate, EXPIRES_SOON_S, Term, read_certificates};
 pub use error::TlsError;
-pub use files::{make_private_folder, private_problem, read_text, write_private, write_public};
+pub use files::{make_private_folder, read_text, write_private, write_public};
+pub use refusal::refusal;
+pub use trust::{check_trusted, provider, read_chain, read_pair};

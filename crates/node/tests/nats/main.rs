@@ -10,3 +10,4 @@ mod server;
 mod source;
 mod stream;
 mod support;
+mod tls;

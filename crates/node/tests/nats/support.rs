@@ -42,10 +42,12 @@ pub(crate) fn settings(data_dir: &Path) -> ServerSettings {
         node_id: node(1),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         peer_auth: Auth::Anonymous,
+        tls: None,
         role: ServerRole::Mesh,
         server_config: None,
         stream_names: vec![STREAM.to_owned()],
         max_file_store: 1 << 30,
+        withheld_variables: Vec::new(),
     }
 }
 

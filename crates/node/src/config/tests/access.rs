@@ -67,28 +67,29 @@ fn a_hub_listens_where_others_can_name_it() {
 
 #[test]
 fn what_would_make_it_less_safe_is_refused_and_not_ignored() {
-    for key in ["ca_file", "cert_file", "key_file"] {
-        assert_said(&format!("[nats]\n{key} = 'x'"), &["error", "in this version"]);
-    }
-    assert_said("cluster.peers = ['tls://db2:1']", &["error", "TLS is not available"]);
+    assert_said("cluster.peers = ['tls://db2:1']", &["error", "whether nodes speak TLS"]);
 }
 
 #[test]
-fn files_of_tls_are_looked_into() {
-    let certificate = file("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
-    let key = file("-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n");
-    let (certificate, key) = (certificate.path().display(), key.path().display());
-    let urls = "[nats]\nurls = ['n1']\n";
-    let ca = settings(&format!("{urls}ca_file = '{certificate}'")).nats.tls.unwrap();
-    assert!(ca.ca_file.is_some() && ca.certificate.is_none());
-    let pair = format!("{urls}cert_file = '{certificate}'\nkey_file = '{key}'");
-    assert!(settings(&pair).nats.tls.unwrap().certificate.is_some());
-    assert_said(
-        &format!("{urls}cert_file = '{certificate}'"),
-        &["`nats.cert_file`: `nats.key_file` is missing"],
-    );
-    assert_said(&format!("{urls}ca_file = '{key}'"), &["there is no certificate in it"]);
-    assert_said(&format!("{urls}ca_file = '/nowhere'"), &["no such file"]);
+fn a_password_is_read_from_its_file() {
+    let good = file("p\u{e4}ss word\r\n");
+    let key = format!("nats.user_name = 'u'\nnats.user_password_file = '{}'\n", good.path().display());
+    let credentials = settings(&key).nats.credentials.unwrap();
+    assert_eq!(credentials.user_password.reveal(), "p\u{e4}ss word");
+    assert_eq!(said(&key), "");
+    assert!(settings(&format!("{key}cluster.listen = '10.0.0.1:4221'")).nats.credentials.is_some());
+    assert_said(&format!("{key}nats.user_password = 'other'"), &["warning", "the file is not read"]);
+    let alone = format!("nats.user_password_file = '{}'", good.path().display());
+    assert_said(&alone, &["error: `nats.user_password_file`: `nats.user_name` is missing"]);
+    let empty = file("\n");
+    let named = |path: &str| format!("nats.user_name = 'u'\nnats.user_password_file = '{path}'");
+    assert_said(&named(&empty.path().display().to_string()), &["the file is empty"]);
+    assert_said(&named("/nowhere"), &["no such file"]);
+    let bad = file("two\nlines");
+    let said_of_bad = said(&named(&bad.path().display().to_string()));
+    assert!(said_of_bad.contains("control character") && !said_of_bad.contains("lines"), "{said_of_bad}");
+    std::fs::set_permissions(good.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_said(&key, &["warning: `nats.user_password_file`: others", "chmod 600"]);
 }
 
 #[test]
