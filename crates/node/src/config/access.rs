@@ -82,7 +82,7 @@ fn credentials(raw: &mut Raw, in_urls: Option<Credentials>) -> Option<Credential
         (name, _) => {
             let password = if raw.is_set(PATHS[1]) { PATHS[1] } else { PASSWORD_FILE };
             let (there, missing) = if name.is_some() { (PATHS[0], PATHS[1]) } else { (password, PATHS[0]) };
-            if !raw.is_set(missing) && !(name.is_some() && raw.is_set(PASSWORD_FILE)) {
+            if !(raw.is_set(missing) || name.is_some() && raw.is_set(PASSWORD_FILE)) {
                 raw.error(there, &format!("`{missing}` is missing"), "set both, the same on every node");
             }
             None

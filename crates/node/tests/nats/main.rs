@@ -5,6 +5,7 @@
 
 mod both;
 mod model;
+mod peer_rights;
 mod publish;
 mod server;
 mod source;
