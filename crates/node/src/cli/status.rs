@@ -235,16 +235,17 @@ mod tests {
     #[test]
     fn a_status_is_shown_in_aligned_columns_and_what_stands_still_comes_last() {
         let expected = "
-  database:     /data/app.db
-  node:         1 in cluster shop, incarnation 00000000000000ff
-  process:      42, harmonylite 0.1.0, running for 7 s
-  mode:         mesh
-  listens on:   127.0.0.1:4221
-  reached at:   not from other nodes
-  nats-server:  of unknown version at nats://127.0.0.1:4221, connected
-  publishing:   waiting for the server, 3 rows pending
-  applied:      0 rows changed, 0 skipped
-  set aside:    0 conflicts, 0 dead letters
+  database:         /data/app.db
+  node:             1 in cluster shop, incarnation 00000000000000ff
+  process:          42, harmonylite 0.1.0, running for 7 s
+  mode:             mesh
+  listens on:       127.0.0.1:4221
+  reached at:       not from other nodes
+  write-ahead log:  0 KiB, 0 KiB to be written back
+  nats-server:      of unknown version at nats://127.0.0.1:4221, connected
+  publishing:       waiting for the server, 3 rows pending
+  applied:          0 rows changed, 0 skipped
+  set aside:        0 conflicts, 0 dead letters
 
 TABLE  REPLICATED  WHY NOT, NOTES
 item   yes         a note
