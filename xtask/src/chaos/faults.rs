@@ -76,8 +76,10 @@ fn act_on_sidecar(stage: &Stage<'_>, node: &mut Node, act: &Act) -> Result<()> {
                 return Ok(());
             }
             let status = node.stop()?;
-            if !status.success() {
-                bail!("the sidecar stopped with {status}\n{}", node.log());
+            match status.code() {
+                Some(0) => {}
+                Some(code) if stage.scenario.may_stop.contains(&code) => stage.count_exit(code),
+                _ => bail!("the sidecar stopped with {status}\n{}", node.log()),
             }
         }
         _ => node.kill9()?,

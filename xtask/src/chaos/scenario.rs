@@ -24,6 +24,9 @@ pub(super) struct Scenario {
     /// Exit codes with which a sidecar may end by itself. Whoever supervises it starts it again.
     #[serde(default)]
     pub(super) may_exit: BTreeSet<i32>,
+    /// Exit codes, besides 0, of an end that was asked for.
+    #[serde(default)]
+    pub(super) may_stop: BTreeSet<i32>,
     pub(super) load: Load,
     pub(super) small_disks: Option<SmallDisks>,
     pub(super) bounds: Bounds,

@@ -26,7 +26,7 @@ pub(super) struct Stage<'a> {
 #[derive(Clone, Default, Debug)]
 pub(super) struct Tally {
     pub(super) faults: BTreeMap<Kind, u64>,
-    /// How often a sidecar ended by itself in an allowed way, by exit code.
+    /// How often a sidecar ended otherwise than well in an allowed way, by exit code.
     pub(super) exits: BTreeMap<i32, u64>,
     /// Resident memory at its highest, in MB.
     pub(super) sidecar_mb: u64,
@@ -56,7 +56,7 @@ impl<'a> Stage<'a> {
         *lock(&self.tally).faults.entry(kind).or_default() += 1;
     }
 
-    /// A sidecar ended by itself as it may.
+    /// A sidecar ended otherwise than well, as it may.
     pub(super) fn count_exit(&self, code: i32) {
         *lock(&self.tally).exits.entry(code).or_default() += 1;
     }
