@@ -242,7 +242,8 @@ impl Consumer {
     pub(crate) fn on_inspected(&mut self, effects: &mut Effects) {
         for (id, place) in std::mem::take(&mut self.inspecting) {
             if let Some(source) = self.sources.get_mut(&id) {
-                source.move_checkpoint(place);
+                // Groups of others that came before it may still wait to be applied.
+                source.pass(place);
                 source.done();
             }
             self.return_credit(&id, effects);

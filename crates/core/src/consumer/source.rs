@@ -262,12 +262,16 @@ impl Source {
             return;
         }
         if let Some(last) = self.queue.back_mut() {
-            last.checkpoint = Some(place);
-            last.life = self.life;
+            // One that came after it has a later place of its own.
+            if last.checkpoint.is_none_or(|(sequence, _)| sequence < place.0) {
+                last.checkpoint = Some(place);
+                last.life = self.life;
+            }
         } else if self.in_flight == 0 && self.inspect.is_empty() {
             self.move_checkpoint(place);
         } else {
-            self.passed = Some(place);
+            let earlier = self.passed.is_none_or(|(sequence, _)| sequence < place.0);
+            self.passed = if earlier { Some(place) } else { self.passed };
         }
     }
 

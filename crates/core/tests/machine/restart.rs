@@ -126,6 +126,27 @@ fn the_checkpoint_never_stands_inside_a_group_of_our_own() {
     assert_eq!(node.checkpoint_of(&own()), 3);
 }
 
+/// Found by the simulator (seed 3012968): an own frame that was inspected while another node's group before it waited, because
+/// the application held the lock, moved the checkpoint beyond that group; after a kill it never came again.
+#[test]
+fn an_inspected_own_frame_does_not_move_the_checkpoint_beyond_what_waits() {
+    let mut node = Node::with(state(), |settings| settings.shared = true);
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    node.send(Input::LogRead(LogRead::default()));
+    node.take();
+    node.deliver(&own(), 1, &group(0, 5)[0].bytes);
+    node.take_apply();
+    node.send(Input::ApplyFailed(ApplyFailure::Busy));
+    node.deliver(&own(), 2, &group_of(1, 0, 10, 1)[0].bytes);
+    assert!(node.take().iter().any(|effect| matches!(effect, Effect::InspectOwnFrames(_))));
+    node.send(Input::OwnFramesInspected { older_copy: None });
+    assert_eq!(node.checkpoint_of(&own()), 0);
+    node.send(Input::TimerFired(Timer::RetryApply));
+    assert_eq!(node.take_apply().checkpoints[&own()].sequence, StreamSequence(2), "with that group");
+    node.applied();
+    assert_eq!(node.checkpoint_of(&own()), 2);
+}
+
 /// In shared mode, with a write of ours that is being read: a group of a lost life comes.
 fn older_copy_while_reading() -> Node {
     let mut node = Node::with(state(), |settings| settings.shared = true);
