@@ -35,9 +35,10 @@ const STAND_IN: &str = include_str!("sqlite3.py");
 
 /// A section that is run: document and heading.
 const HERE: [(&str, &str); 1] = [("README.md", "## Tour")];
-const ON_HOSTS: [(&str, &str); 2] = [
+const ON_HOSTS: [(&str, &str); 3] = [
     ("docs/deployment.md", "## Two machines, nothing else"),
     ("docs/deployment.md", "## Two machines with TLS"),
+    ("docs/deployment.md", "## Two machines and a NATS server"),
 ];
 
 /// Runs all tours.
