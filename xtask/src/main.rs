@@ -21,7 +21,7 @@ enum Task {
     Tidy,
     /// Check licences, banned crates and sources of everything we build on, against deny.toml.
     Dependencies,
-    /// Measure three nodes end to end: rows per second, latency, idle cost, memory.
+    /// Measure three nodes end to end: what they cost when idle, their memory with a backlog.
     Figures(figures::Options),
     /// Run the example applications on three nodes each and compare every table.
     Examples(examples::Options),

@@ -38,6 +38,8 @@ pub enum ExitCode {
     Storage = 10,
     /// New settings wait for a restart (`reload`).
     NeedsRestart = 11,
+    /// The nodes did not come to hold the same rows (`bench`).
+    Unequal = 12,
 }
 
 /// One row of the table.
@@ -133,6 +135,12 @@ pub const TABLE: &[Meaning] = &[
         code: ExitCode::NeedsRestart,
         meaning: "`reload`: the configuration was read, but some of what has changed needs a restart; it is named.",
         remedy: "Start the node again when it suits.",
+        retryable: false,
+    },
+    Meaning {
+        code: ExitCode::Unequal,
+        meaning: "`bench`: a node ended, or the nodes did not come to hold the same rows. No figures were printed.",
+        remedy: "Read the message. Unless somebody killed a node it is a bug, please report it.",
         retryable: false,
     },
 ];
@@ -280,7 +288,8 @@ pub fn markdown() -> String {
 
 /// The codes of `run` after which a supervisor should not start it again.
 fn restart_prevented() -> String {
-    let of_run = |row: &&Meaning| !matches!(row.code, ExitCode::Ok | ExitCode::NeedsRestart);
+    let of_run =
+        |row: &&Meaning| !matches!(row.code, ExitCode::Ok | ExitCode::NeedsRestart | ExitCode::Unequal);
     let final_codes = TABLE.iter().filter(|row| !row.retryable).filter(of_run);
     final_codes.map(|row| row.code.number().to_string()).collect::<Vec<_>>().join(" ")
 }
@@ -303,7 +312,7 @@ mod tests {
     #[test]
     fn the_table_lists_each_code_once_in_order() {
         let numbers: Vec<u8> = TABLE.iter().map(|row| row.code.number()).collect();
-        assert_eq!(numbers, (0..=11).collect::<Vec<u8>>());
+        assert_eq!(numbers, (0..=12).collect::<Vec<u8>>());
     }
 
     #[test]

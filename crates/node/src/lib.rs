@@ -9,6 +9,7 @@ pub mod exit;
 pub mod letters;
 pub mod nats;
 pub mod orders;
+mod orphan;
 pub mod runtime;
 pub mod status;
 pub mod telemetry;

@@ -37,6 +37,7 @@ mod table_sql;
 mod value;
 mod views;
 mod wal;
+pub mod workload;
 
 pub use apply::{LetterOutcome, drop_dead_letters, retry_dead_letters};
 pub use change_log::LogReadOutcome;

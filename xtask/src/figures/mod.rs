@@ -1,18 +1,15 @@
-//! What a cluster of three does end to end, measured on this machine: `cargo xtask figures`.
+//! What a cluster does when it is idle or given a hard time, for developers: `cargo xtask figures`.
 //!
-//! Real nodes (release build), real nats-servers, real files. Every figure stands beside a reference of the same run, so
-//! that ratios hold where absolute numbers depend on the machine. Nothing is printed of nodes that did not end up with
-//! the same rows.
+//! Real nodes (release build), real nats-servers, real files. Nothing is printed of nodes that did not end up with the
+//! same rows. What users can measure, too, is `harmonylite bench`, and is not measured here again.
 
 mod cutoff;
 mod idle;
 mod kindness;
-mod latency;
 mod machine;
 mod memory;
 mod process;
 mod report;
-mod throughput;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +20,7 @@ use clap::{Args, ValueEnum};
 
 use self::report::Report;
 
-/// What to measure, and how often.
+/// What to measure, and how much of it.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Print one JSON document instead of a table.
@@ -35,12 +32,6 @@ pub(crate) struct Options {
     /// Repetitions of what is cheap to repeat; medians are shown.
     #[arg(long, default_value_t = 3)]
     repeat: usize,
-    /// Rows of one repetition in transactions of 1000.
-    #[arg(long, default_value_t = 200_000)]
-    rows: u64,
-    /// Rows of one repetition in a transaction each.
-    #[arg(long, default_value_t = 20_000)]
-    single_rows: u64,
     /// Rows of the backlog.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: u64,
@@ -57,10 +48,6 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// Rows per second from commit to visible everywhere.
-    Rows,
-    /// From commit to visible on another node at 100 writes per second.
-    Latency,
     /// Processor time and memory of a cluster that does nothing.
     Idle,
     /// Memory with a backlog.
@@ -84,12 +71,6 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let wanted = |subject| options.only.is_empty() || options.only.contains(&subject);
     if wanted(Subject::Idle) {
         idle::measure(&binary, options.idle_s, &mut report)?;
-    }
-    if wanted(Subject::Rows) {
-        throughput::measure(&binary, options, &mut report)?;
-    }
-    if wanted(Subject::Latency) {
-        latency::measure(&binary, options.repeat, &mut report)?;
     }
     if wanted(Subject::Memory) {
         memory::measure(&binary, options.backlog, &mut report)?;

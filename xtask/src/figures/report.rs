@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 /// What is expected of a median.
 #[derive(Clone, Copy)]
 pub(super) enum Expected {
-    AtLeast(f64),
     Below(f64),
     /// A reference: whatever it is.
     Nothing,
@@ -81,22 +80,19 @@ impl Report {
 impl Figure {
     fn json(&self) -> Value {
         let (least, most) = self.range();
-        let (at_least, below) = match self.expected {
-            Expected::AtLeast(bound) => (Some(bound), None),
-            Expected::Below(bound) => (None, Some(bound)),
-            Expected::Nothing => (None, None),
+        let below = match self.expected {
+            Expected::Below(bound) => Some(bound),
+            Expected::Nothing => None,
         };
         json!({
             "subject": self.subject, "name": self.name, "unit": self.unit, "median": median(&self.samples),
-            "least": least, "most": most, "samples": self.samples, "expected_at_least": at_least,
-            "expected_below": below, "met": self.met(),
+            "least": least, "most": most, "samples": self.samples, "expected_below": below, "met": self.met(),
         })
     }
 
     fn line(&self) -> String {
         let (least, most) = self.range();
         let expected = match self.expected {
-            Expected::AtLeast(bound) => format!("at least {}", shown(bound)),
             Expected::Below(bound) => format!("below {}", shown(bound)),
             Expected::Nothing => String::new(),
         };
@@ -115,7 +111,6 @@ impl Figure {
 
     fn met(&self) -> Option<bool> {
         match self.expected {
-            Expected::AtLeast(bound) => Some(median(&self.samples) >= bound),
             Expected::Below(bound) => Some(median(&self.samples) < bound),
             Expected::Nothing => None,
         }
@@ -163,11 +158,11 @@ mod tests {
     #[test]
     fn a_missed_expectation_is_said() {
         let mut report = Report::new(BTreeMap::new());
-        report.add("rows", "per second", "rows/s", vec![9.0, 11.0, 12.0], Expected::AtLeast(12.0));
+        report.add("memory", "resident", "MB", vec![9.0, 11.0, 12.0], Expected::Below(10.0));
         report.add("cpu", "idle", "%", vec![0.1], Expected::Below(0.5));
         let table = report.table();
-        assert!(table.contains("| 11.0 rows/s | 9.00 | 12.0 | 3 | at least 12.0 | **missed** |"), "{table}");
-        assert!(table.contains("met"), "{table}");
+        assert!(table.contains("| 11.0 MB | 9.00 | 12.0 | 3 | below 10.0 | **missed** |"), "{table}");
+        assert!(table.contains("| 1 | below 0.50 | met |"), "{table}");
         assert_eq!(report.json()["figures"][0]["met"], false);
     }
 }

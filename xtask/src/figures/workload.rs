@@ -15,10 +15,6 @@ pub(super) const SCHEMA: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, name 
 pub(super) const INSERT: &str = "INSERT INTO item(id, name, amount, note) VALUES(?1, ?2, ?3, ?4)";
 /// A kilobyte that no compression makes smaller.
 const INSERT_DOCUMENT: &str = "INSERT INTO document(id, body) VALUES(?1, randomblob(1000))";
-/// What an apply does to the application's table, without versions.
-pub(super) const UPSERT: &str = "INSERT INTO item(id, name, amount, note) VALUES(?1, ?2, ?3, ?4) \
-    ON CONFLICT(id) DO UPDATE SET name = excluded.name, amount = excluded.amount, note = excluded.note";
-
 /// Long enough for a machine that does something else besides.
 pub(super) const DEADLINE: Duration = Duration::from_secs(300);
 const FOLLOWING_DEADLINE: Duration = Duration::from_secs(60);
@@ -50,7 +46,7 @@ pub(super) fn write(connection: &Connection, sql: &str, ids: Range<u64>, batch: 
     Ok(start.elapsed())
 }
 
-pub(super) fn write_row(connection: &Connection, sql: &str, id: u64) -> Result<()> {
+fn write_row(connection: &Connection, sql: &str, id: u64) -> Result<()> {
     let (id, amount) = (id.cast_signed(), (id.wrapping_mul(2_654_435_761) >> 8).cast_signed());
     let row = params![id, format!("name of item {id}"), amount, "a note of some thirty characters"];
     connection.prepare_cached(sql)?.execute(row)?;

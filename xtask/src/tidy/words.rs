@@ -110,7 +110,8 @@ const RULES: &[Rule] = &[
         words: &["spawn(", "spawn_blocking(", "spawn_local("],
         part: Part::Product,
         within: PRODUCT,
-        except: &["crates/node/src/runtime/", "crates/node/src/nats/"],
+        // The last: the bench is not a node, it starts some, and threads that are their applications.
+        except: &["crates/node/src/runtime/", "crates/node/src/nats/", "crates/node/src/cli/bench/"],
         reason: "tasks, threads and processes are started by the runtime and by the supervisor of the server",
     },
     Rule {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::BenchArguments;
 use super::certs::CertsCommand;
 use crate::config::address::{HostPort, Listen};
 use crate::config::environment::CONFIG_VARIABLE;
@@ -23,6 +24,7 @@ Examples:
   harmonylite run --config node.toml              beside the application, for as long as it lives
   harmonylite status --config node.toml           how the running node is
   harmonylite conflicts list --config node.toml   which writes lost to which
+  harmonylite bench --quick                       what replication costs on this machine
 
 The options of the original HarmonyLite (-config FILE, -node-id N, -cleanup, ...) are understood, too.
 Exit codes are listed in docs/exit-codes.md, configuration keys in docs/configuration.md."
@@ -143,6 +145,21 @@ Examples:
   harmonylite demo
   harmonylite demo --once      write on all three, compare, end: 0 when they are equal")]
     Demo(DemoArguments),
+    /// Measure what replication costs on this machine, each figure beside a reference of the same run.
+    #[command(after_help = "\
+Examples:
+  harmonylite bench                                everything, five rounds
+  harmonylite bench --quick                        a first impression
+  harmonylite bench --only throughput,latency --rounds 9
+  harmonylite bench --dir /var/lib/app --json      on the disk of the application, for programs
+
+Three nodes with servers of their own are started in a temporary folder, on loopback; nothing outside of that folder is
+touched, and it is removed in the end, by Ctrl-C, too. All of them share this machine's processors, with the application.
+A ratio says how many times as slow as its reference a figure is, or as large. Progress goes to stderr.
+
+When a node ends, or the nodes do not hold the same rows in the end, nothing is printed and it ends with 12. What the figures
+mean and how they are measured stands in docs/performance.md.")]
+    Bench(BenchArguments),
     /// Print the versions of HarmonyLite, of the SQLite inside, and of the nats-server that would run.
     Version(ReportArguments),
 }

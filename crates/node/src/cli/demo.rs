@@ -1,6 +1,6 @@
 //! `harmonylite demo`: three nodes with a sample database, to try it out.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::DemoArguments;
+use super::loopback::free_addresses;
 use super::{print, run::block_on};
 use crate::config::environment::LOG_VARIABLE;
-use crate::config::{Environment, HostPort, Listen, Logging, Settings};
+use crate::config::{Environment, Listen, Logging, Settings};
 use crate::exit::{ExitCode, ExitError};
 use crate::runtime::{self, Surroundings, signals};
 use crate::telemetry;
@@ -39,7 +40,7 @@ pub(super) fn demo(arguments: &DemoArguments, environment: &Environment) -> Resu
 
 /// Three nodes that know one another, each with its own copy of the sample database.
 fn nodes(folder: &Path) -> Result<Vec<Settings>, ExitError> {
-    let addresses = free_addresses().map_err(|error| failed("cannot find free ports", &error))?;
+    let addresses = free_addresses(NODES as usize)?;
     let mut nodes = Vec::new();
     for (number, address) in (1..=NODES).zip(&addresses) {
         let home = folder.join(format!("node{number}"));
@@ -54,17 +55,6 @@ fn nodes(folder: &Path) -> Result<Vec<Settings>, ExitError> {
         nodes.push(settings);
     }
     Ok(nodes)
-}
-
-fn free_addresses() -> std::io::Result<Vec<HostPort>> {
-    // All are bound before the first is given free: three different ones.
-    let bound: Vec<_> =
-        (0..NODES).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let address = |listener: &TcpListener| {
-        let port = listener.local_addr()?.port();
-        Ok(HostPort { host: Ipv4Addr::LOCALHOST.to_string(), port })
-    };
-    bound.iter().map(address).collect()
 }
 
 async fn run_all(nodes: &[Settings], once: bool, stop: CancellationToken) -> Result<(), ExitError> {

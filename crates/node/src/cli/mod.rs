@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use clap::Parser;
 
 mod arguments;
+mod bench;
 mod certs;
 mod check_config;
 mod cleanup;
@@ -15,6 +16,7 @@ mod demo;
 mod detach;
 mod legacy;
 mod log_level;
+mod loopback;
 mod node_socket;
 mod reload;
 mod row_view;
@@ -64,6 +66,7 @@ fn execute(command: Command, environment: &Environment) -> Result<ExitCode, Exit
         Command::Cleanup(arguments) => cleanup::cleanup(&arguments, environment),
         Command::Detach(arguments) => detach::detach(&arguments, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
+        Command::Bench(arguments) => bench::bench(&arguments, environment),
         Command::Version(arguments) => version::version(&arguments, environment),
     }
 }

@@ -82,6 +82,11 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The names of all variables of ours, known or not.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().map(String::as_str)
+    }
+
     /// The variables that name keys of the configuration, or try to.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
         let ours = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::NatsError;
 use super::server_config::{ServerFiles, write_private};
 use super::store_trouble::StoreTrouble;
+use crate::orphan::die_with_this_thread;
 
 /// The Go runtime keeps the server's heap near this: traffic of large messages took it to 310 MB.
 const MEMORY_LIMIT: &str = "256MiB";
@@ -64,7 +65,7 @@ impl ServerProcess {
             // An interrupt from the keyboard is for us: the server stays until we have published what we have.
             .process_group(0)
             .kill_on_drop(true);
-        die_with_this_thread(&mut command);
+        die_with_this_thread(command.as_std_mut());
         let unusable = |error: io::Error| NatsError::BinaryUnusable {
             path: binary.to_owned(),
             reason: error.to_string(),
@@ -169,26 +170,6 @@ fn start_time(pid: Pid) -> Option<u64> {
 fn has_config(pid: Pid, config: &Path) -> bool {
     let arguments = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
     arguments.split(|byte| *byte == 0).any(|argument| argument == config.as_os_str().as_encoded_bytes())
-}
-
-/// Has the kernel kill the child when the thread that starts it ends, however that comes about.
-#[allow(unsafe_code)]
-fn die_with_this_thread(command: &mut Command) {
-    let parent = rustix::process::getpid();
-    let in_child = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // We may have died before the line above took effect.
-        if rustix::process::getppid() == Some(parent) {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::Interrupted.into())
-        }
-    };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed: these are two system calls, nothing
-    // is allocated (an error of a bare kind is not), no lock is taken.
-    unsafe {
-        command.pre_exec(in_child);
-    }
 }
 
 async fn join_log(stderr: ChildStderr, last_lines: Arc<Mutex<VecDeque<String>>>, trouble: StoreTrouble) {

@@ -4,6 +4,7 @@ mod applications;
 mod bad_database;
 mod bad_frames;
 mod bad_peers;
+mod bench;
 mod burst;
 mod certificates;
 mod dead_letters;
