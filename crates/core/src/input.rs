@@ -44,6 +44,11 @@ pub enum Input {
         /// The shard that it carries.
         shard: Shard,
     },
+    /// A peer's stream is not to be followed any more: its node was removed.
+    SourceRemoved {
+        /// Which source.
+        source: SourceId,
+    },
     /// What a stream looks like.
     StreamObserved {
         /// Which source.

@@ -200,6 +200,7 @@ impl Replicator {
                 self.consumer.add(source, shard, Kind::Peer, effects);
             }
             Input::SourceAdded { .. } => {}
+            Input::SourceRemoved { source } => self.consumer.remove(&source, effects),
             Input::StreamObserved { source, stream } => self.consumer.on_observed(&source, &stream, effects),
             Input::SourceLost { source, epoch, error } => {
                 self.consumer.on_lost(&source, epoch, &error, effects)

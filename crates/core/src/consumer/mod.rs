@@ -86,21 +86,36 @@ impl Consumer {
 
     /// Begins with a source. Own ones are looked at at once, peers' ones when the own ones are checked.
     pub(crate) fn add(&mut self, id: SourceId, shard: Shard, kind: Kind, effects: &mut Effects) {
-        if self.sources.contains_key(&id) {
-            return;
+        match self.sources.get_mut(&id) {
+            Some(source) if source.state == State::Removed => source.state = State::Connecting,
+            Some(_) => return,
+            None => {
+                let checkpoint = self.checkpoints.get(&id).cloned().unwrap_or_default();
+                self.sources.insert(id.clone(), Source::new(id.clone(), shard, kind, checkpoint));
+            }
         }
-        let checkpoint = self.checkpoints.get(&id).cloned().unwrap_or_default();
-        self.sources.insert(id.clone(), Source::new(id.clone(), shard, kind, checkpoint));
         if kind != Kind::Peer || !self.gated {
             self.observe(&id, effects);
         }
     }
 
+    /// Ends with a peer's source. What is with the store is applied; where it stands is known if it comes back.
+    pub(crate) fn remove(&mut self, id: &SourceId, effects: &mut Effects) {
+        let peers = |source: &&mut Source| !source.is_ours() && source.state != State::Removed;
+        let Some(source) = self.sources.get_mut(id).filter(peers) else { return };
+        source.state = State::Removed;
+        source.epoch += 1;
+        source.drop_waiting();
+        source.received = source.checkpoint.sequence;
+        effects.push(Effect::Unfollow { source: id.clone() });
+        self.forget_expected();
+    }
+
     /// The own streams are checked: peers may be followed.
     pub(crate) fn open_gate(&mut self, effects: &mut Effects) {
         if std::mem::replace(&mut self.gated, false) {
-            let peers: Vec<_> =
-                self.sources.values().filter(|s| !s.is_ours()).map(|s| s.id.clone()).collect();
+            let wanted = |source: &&Source| !source.is_ours() && source.is_wanted();
+            let peers: Vec<_> = self.sources.values().filter(wanted).map(|s| s.id.clone()).collect();
             for id in peers {
                 self.observe(&id, effects);
             }
@@ -173,7 +188,7 @@ impl Consumer {
 
     /// A stream was looked at.
     pub(crate) fn on_observed(&mut self, id: &SourceId, stream: &StreamFacts, effects: &mut Effects) {
-        let waited = self.sources.get(id).is_some_and(|source| source.state != State::Checked);
+        let waited = self.sources.get(id).is_some_and(Source::is_wanted);
         if self.stopping || !waited {
             return;
         }
@@ -223,7 +238,7 @@ impl Consumer {
     pub(crate) fn on_lost(&mut self, id: &SourceId, epoch: Option<u64>, error: &str, effects: &mut Effects) {
         let Some(source) = self.sources.get_mut(id) else { return };
         let current = epoch.is_none_or(|epoch| epoch == source.epoch);
-        if !current || self.stopping || source.state == State::Checked {
+        if !current || self.stopping || !source.is_wanted() {
             return;
         }
         let retry_ms = source.backoff.next_ms();
@@ -237,8 +252,8 @@ impl Consumer {
 
     /// The timer of a source fired: look at its stream, unless we own it and know it.
     pub(crate) fn on_observe_timer(&mut self, id: &SourceId, effects: &mut Effects) {
-        let known = self.sources.get(id).is_some_and(|source| source.state != State::Checked);
-        if known && !self.stopping {
+        let wanted = self.sources.get(id).is_some_and(Source::is_wanted);
+        if wanted && !self.stopping {
             self.observe(id, effects);
         }
     }
@@ -326,7 +341,8 @@ impl Consumer {
     }
 
     pub(crate) fn status(&self) -> BTreeMap<SourceId, SourceStatus> {
-        self.sources.iter().map(|(id, source)| (id.clone(), source.status())).collect()
+        let shown = self.sources.iter().filter(|(_, source)| source.state != State::Removed);
+        shown.map(|(id, source)| (id.clone(), source.status())).collect()
     }
 
     fn observe(&mut self, id: &SourceId, effects: &mut Effects) {
@@ -355,7 +371,8 @@ impl Consumer {
 
     /// The source has to wait; the others go on. Its checkpoint stays, so nothing is lost by waiting.
     fn stop(&mut self, id: &SourceId, reason: String, schema: bool, effects: &mut Effects) {
-        let Some(source) = self.sources.get_mut(id) else { return };
+        let wanted = |source: &&mut Source| source.state != State::Removed;
+        let Some(source) = self.sources.get_mut(id).filter(wanted) else { return };
         let state = State::Stopped { reason: reason.clone(), schema };
         if source.state != state && !source.stopped_for(&reason) {
             effects.push(Effect::Emit(Event::SourceStopped { source: id.clone(), reason: reason.clone() }));

@@ -28,6 +28,8 @@ pub(super) enum State {
     Stopped { reason: String, schema: bool },
     /// An own stream that was read to its end: we know what we append.
     Checked,
+    /// A peer's that nobody wants any more.
+    Removed,
 }
 
 /// Own streams are read twice when they hold frames of an older incarnation: an apply stamps our log, and would hide
@@ -159,6 +161,11 @@ impl Source {
             compared: false,
             lag_ms: None,
         }
+    }
+
+    /// Is there anything to be learnt from a look at it?
+    pub(super) fn is_wanted(&self) -> bool {
+        !matches!(self.state, State::Checked | State::Removed)
     }
 
     /// Do we publish to it?
@@ -353,6 +360,7 @@ impl Source {
             State::Lost(error) => ("lost", Some(error.clone())),
             State::Stopped { reason, .. } => ("stopped", Some(reason.clone())),
             State::Checked => ("own", None),
+            State::Removed => ("off", None),
         };
         SourceStatus {
             state,

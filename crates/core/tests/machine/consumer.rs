@@ -412,3 +412,31 @@ fn nodes_that_began_with_other_rows_are_told_apart() {
     let differs = Event::BaselineDiffers { source: peer(), tables: vec!["t".to_owned()] };
     assert!(events(&node.take()).contains(&differs));
 }
+
+#[test]
+fn a_source_that_is_removed_is_left_alone_and_goes_on_where_it_was_when_it_comes_back() {
+    let mut node = Node::following();
+    let (first, second) = (group(0, 10), group(10, 20));
+    node.deliver_group(1, &first);
+    node.take_apply();
+    node.deliver_group(2, &second);
+    node.send(Input::SourceRemoved { source: peer() });
+    assert!(node.take().contains(&Effect::Unfollow { source: peer() }));
+    assert!(node.replicator.status().sources.keys().all(|id| *id != peer()));
+    // Neither a late message nor the loss of the connection nor a timer brings it back.
+    node.deliver_group(3, &group(20, 30));
+    node.send(Input::SourceLost { source: peer(), epoch: None, error: "gone".to_owned() });
+    node.send(Input::TimerFired(Timer::Observe(peer())));
+    node.send(Input::StreamObserved { source: peer(), stream: facts(2) });
+    assert_eq!(node.take(), []);
+    // What was with the store is applied, what waited is not.
+    node.applied();
+    assert!(!node.wants_apply());
+    node.take();
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    let stream = StreamFacts { mark: Some(first[0].mark), ..facts(2) };
+    node.send(Input::StreamObserved { source: peer(), stream });
+    node.take();
+    node.deliver_group(2, &second);
+    assert_eq!(node.take_apply().groups[0].through, position(20));
+}
