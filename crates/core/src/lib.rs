@@ -21,6 +21,7 @@ pub mod effect;
 pub mod event;
 pub mod input;
 pub mod limits;
+pub mod members;
 pub mod model;
 mod pace;
 pub mod planted;

@@ -78,7 +78,32 @@ pub const SCAN_INTERVAL_MS: u64 = 3_600_000;
 pub const SCAN_RETRY_MS: u64 = 100;
 /// The same for one that failed otherwise.
 pub const SCAN_TROUBLE_MS: u64 = 60_000;
+/// Between two records of a member, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 2_500;
+/// After so many heartbeats without a word a member counts as silent: its node id may be taken over by another machine.
+pub const HEARTBEATS_MISSED_MAX: u64 = 4;
+/// The same in milliseconds.
+pub const SILENT_AFTER_MS: u64 = HEARTBEAT_MS * HEARTBEATS_MISSED_MAX;
+/// For how long a caller that was refused and does not come again is shown, in milliseconds.
+pub const REFUSED_SHOWN_MS: u64 = 60_000;
+/// Callers that were refused and are shown.
+pub const REFUSED_CALLERS_MAX: usize = 32;
+/// Members that a node knows, itself not among them. A mesh is for about fifteen.
+pub const KNOWN_MEMBERS_MAX: usize = 256;
+/// Positions in a member's record: sixteen origins with 256 shards each.
+pub const RECORD_POSITIONS_MAX: usize = 4_096;
+/// Sources in a member's record.
+pub const RECORD_SOURCES_MAX: usize = 4_096;
+/// The longest text in a member's record but for the cluster's name, in bytes.
+pub const RECORD_TEXT_MAX: usize = 512;
+/// The longest address of a member, in bytes: a name of 255 and a port.
+pub const ADDRESS_SIZE_MAX: usize = 264;
+/// The longest record of a member, in bytes: below what any server takes as a message.
+pub const RECORD_SIZE_MAX: usize = 900_000;
+/// Samples by which an origin tells how many rows somebody is behind.
+pub const BACKLOG_SAMPLES_MAX: usize = 32;
 
+const _: () = assert!(RECORD_SIZE_MAX < MESSAGE_SIZE_MAX && SILENT_AFTER_MS > 2 * HEARTBEAT_MS);
 const _: () = assert!(SCAN_ROWS <= HOUSEKEEPING_ROWS && SCAN_PAUSE_WHOLE_MS < SCAN_INTERVAL_MS);
 const _: () = assert!(HEADER_SIZE_MAX < MESSAGE_SIZE_MAX && CLUSTER_NAME_MAX < HEADER_SIZE_MAX);
 const _: () = assert!(BODY_SIZE_TARGET < MESSAGE_SIZE_MAX);

@@ -347,6 +347,7 @@ impl Publisher {
             state,
             waiting_for,
             settled: self.positions.settled,
+            by_shard: self.positions.by_shard.clone(),
             pending_rows: self.pending_rows,
         }
     }

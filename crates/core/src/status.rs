@@ -46,6 +46,8 @@ pub struct PublisherStatus {
     pub waiting_for: Option<String>,
     /// Everything up to here is acknowledged.
     pub settled: LogPosition,
+    /// How far our chain is acknowledged per shard that we ever published to.
+    pub by_shard: BTreeMap<Shard, LogPosition>,
     /// Log rows not yet published, as of the last look.
     pub pending_rows: u64,
 }

@@ -14,6 +14,7 @@ mod apply_against_model;
 mod body_round_trip;
 mod configuration;
 mod frame_decoding;
+mod member_records;
 mod nodes;
 mod schema_script;
 mod schema_to_triggers;
@@ -33,8 +34,9 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "frame_decoding", run: frame_decoding::run, size_max: 4096, inputs: 20_000 },
+    Target { name: "member_records", run: member_records::run, size_max: 4096, inputs: 20_000 },
     Target { name: "body_round_trip", run: body_round_trip::run, size_max: 4096, inputs: 5_000 },
     Target { name: "schema_to_triggers", run: schema_to_triggers::run, size_max: 2048, inputs: 100 },
     Target { name: "apply_against_model", run: apply_against_model::run, size_max: 1024, inputs: 100 },

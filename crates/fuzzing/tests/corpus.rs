@@ -136,7 +136,14 @@ macro_rules! forms {
     };
 }
 
-forms!(frame_decoding, body_round_trip, schema_to_triggers, apply_against_model, configuration);
+forms!(
+    frame_decoding,
+    member_records,
+    body_round_trip,
+    schema_to_triggers,
+    apply_against_model,
+    configuration
+);
 
 #[test]
 fn every_target_has_its_tests() {

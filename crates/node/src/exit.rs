@@ -40,6 +40,8 @@ pub enum ExitCode {
     NeedsRestart = 11,
     /// The nodes did not come to hold the same rows (`bench`).
     Unequal = 12,
+    /// Another live node has this node id.
+    Duplicate = 13,
 }
 
 /// One row of the table.
@@ -73,9 +75,9 @@ pub const TABLE: &[Meaning] = &[
     Meaning {
         code: ExitCode::Usage,
         meaning: "The command line is wrong: an unknown command or option, a value that is missing, the number of a \
-                  conflict or dead letter that is not there, or a file that is missing, or that would be overwritten.",
-        remedy: "`harmonylite help`; the numbers are those of `conflicts list` and `dead-letters list`; `--force` \
-                 overwrites.",
+                  conflict, dead letter or member that is not there, or a file that is missing, or that would be overwritten.",
+        remedy: "`harmonylite help`; the numbers are those of `conflicts list`, `dead-letters list` and `node list`; \
+                 `--force` overwrites.",
         retryable: false,
     },
     Meaning {
@@ -142,6 +144,14 @@ pub const TABLE: &[Meaning] = &[
         meaning: "`bench`: a node ended, or the nodes did not come to hold the same rows. No figures were printed.",
         remedy: "Read the message. Unless somebody killed a node it is a bug, please report it.",
         retryable: false,
+    },
+    Meaning {
+        code: ExitCode::Duplicate,
+        meaning: "Another live node has this node id; the message says where it is reached. The one that started first \
+                  goes on.",
+        remedy: "Give every node a `node_id` of its own. A node that moves to another machine starts when the one there \
+                 was stopped, or has been silent for 10 s.",
+        retryable: true,
     },
 ];
 

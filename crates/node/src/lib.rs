@@ -4,6 +4,7 @@
 //! `harmonylite-core`, SQL is in `harmonylite-sqlite`.
 
 pub mod cli;
+pub mod cluster_status;
 pub mod config;
 pub mod exit;
 pub mod letters;

@@ -1,4 +1,4 @@
-//! What `harmonylite reload` and `harmonylite log-level` and a running node say to each other over the control socket: one
+//! What `harmonylite reload`, `log-level`, `node` and `status --cluster` and a running node say to each other over the control socket: one
 //! JSON document each way.
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,13 @@ use crate::exit::{ExitCode, ExitError};
 pub enum Order {
     /// Read the configuration again. Answer: [`Reloaded`].
     Reload,
+    /// How is the cluster? Answer: [`ClusterStatus`](crate::cluster_status::ClusterStatus).
+    Cluster,
+    /// Remove a member. Answer: [`Forgotten`].
+    Forget {
+        /// Which.
+        node_id: u64,
+    },
     /// Log more or less, or say what is logged. Answer: [`Levels`].
     LogLevel {
         /// From which level on; `None` changes nothing.
@@ -46,6 +53,13 @@ pub struct Reloaded {
 pub struct Levels {
     /// A filter as `HARMONYLITE_LOG` has it.
     pub filter: String,
+}
+
+/// A member that was removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Which.
+    pub node_id: u64,
 }
 
 /// An error, as it travels.

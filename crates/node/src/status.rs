@@ -9,6 +9,8 @@ use harmonylite_core::input;
 use harmonylite_core::status as core;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster_status::RefusedNode;
+
 /// A node at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -38,8 +40,11 @@ pub struct NodeStatus {
     pub wal: WalStatus,
     /// The server of its streams.
     pub nats: NatsStatus,
-    /// The nodes that it was told of.
+    /// The addresses of other nodes, configured ones and those that members told.
     pub peers: Vec<PeerStatus>,
+    /// Nodes that called of late and were refused.
+    #[serde(default)]
+    pub refused: Vec<RefusedNode>,
     /// What replication knows.
     #[serde(flatten)]
     pub replication: ReplicationStatus,
@@ -88,11 +93,14 @@ pub struct CertificateStatus {
     pub state: String,
 }
 
-/// A node that we were told of.
+/// An address of another node.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// Its address, without credentials.
     pub url: String,
+    /// It stands in `cluster.peers`; else a member told it.
+    #[serde(default)]
+    pub configured: bool,
     /// Who it is, once it has answered.
     pub node_id: Option<u64>,
     /// Are we connected to its server?

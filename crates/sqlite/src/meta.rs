@@ -85,6 +85,8 @@ pub(crate) mod key {
     pub(crate) const SETTLED: &str = "settled";
     /// The number of shards that the published positions belong to.
     pub(crate) const SHARDS: &str = "shards";
+    /// The members that this node knows, as the core encodes them.
+    pub(crate) const MEMBERS: &str = "members";
 }
 
 /// The format of our tables that this build writes.

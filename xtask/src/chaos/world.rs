@@ -133,7 +133,11 @@ impl World {
             let urls: Vec<String> = own.map(|(_, proxy)| format!("nats://{}", proxy.address())).collect();
             let urls = urls.iter().map(String::as_str);
             match scenario.mode {
-                Mode::Mesh => node.set_peers(urls),
+                Mode::Mesh => {
+                    node.set_peers(urls);
+                    // Each link is cut by itself: nobody is told an address that leads around it.
+                    node.set("cluster.advertise", "\"127.0.0.1:1\"");
+                }
                 Mode::Shared => node.set_urls(urls),
             }
         }

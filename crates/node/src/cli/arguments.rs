@@ -52,9 +52,22 @@ It ends with 0 when it was asked to end and everything is saved; any other end h
 Examples:
   harmonylite status --config node.toml
   harmonylite status --db app.db --json | jq .publisher.pending_rows
+  harmonylite status --cluster --config node.toml     all members, as this node knows them
 
 Without a running node it says what the database tells, and ends with 8.")]
-    Status(ReportArguments),
+    Status(StatusArguments),
+    /// Show the members of the cluster, or remove one that is gone for good.
+    #[command(after_help = "\
+Examples:
+  harmonylite node list --config node.toml
+  harmonylite node forget 3 --config node.toml
+
+Members are found by themselves: one that is named in cluster.peers tells all others.")]
+    Node {
+        /// What to do.
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
     /// Show writes that lost to later ones, with the rows that they wrote.
     #[command(after_help = "\
 Examples:
@@ -232,6 +245,48 @@ Examples:
 
 Until then this node differs from the others in these rows.")]
     Drop(LettersArguments),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum NodeCommand {
+    /// List the members that the running node of this database knows: where they are, and whether they are alive.
+    #[command(after_help = "\
+Examples:
+  harmonylite node list --config node.toml
+  harmonylite node list --config node.toml --json | jq '.members[] | select(.state != \"alive\").node_id'
+
+`harmonylite status --cluster` says how far each of them is, too.")]
+    List(ReportArguments),
+    /// Remove a member for good from the lists of all members.
+    #[command(after_help = "\
+Example:
+  harmonylite node forget 3 --config node.toml
+
+Stop the member first: one that is alive is not removed, and one that comes back is a member again. Take its address out
+of cluster.peers, too, where it is named. The others learn of it within seconds, those that are away when they are back.
+
+What it published and nobody has read is given up with it. Its rows stay, as versions of a node that writes no more: from
+then on nobody waits for it. Should it come back, it goes on from where it was; bring it back only while the streams of the
+others still hold what it has missed.")]
+    Forget(ForgetArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ForgetArguments {
+    /// The node id.
+    #[arg(value_name = "ID")]
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) report: ReportArguments,
+    /// All members of the cluster: alive or since when not, how far each is behind the others.
+    #[arg(long)]
+    pub(crate) cluster: bool,
 }
 
 #[derive(Args, Debug)]

@@ -10,6 +10,7 @@ mod bench;
 mod certs;
 mod check_config;
 mod cleanup;
+mod cluster;
 mod conflicts;
 mod dead_letters;
 mod demo;
@@ -17,6 +18,7 @@ mod detach;
 mod legacy;
 mod log_level;
 mod loopback;
+mod node;
 mod node_socket;
 mod reload;
 mod row_view;
@@ -62,6 +64,7 @@ fn execute(command: Command, environment: &Environment) -> Result<ExitCode, Exit
         Command::Reload(arguments) => reload::reload(&arguments, environment),
         Command::LogLevel(arguments) => log_level::log_level(&arguments, environment),
         Command::Certs { command } => certs::run(&command),
+        Command::Node { command } => node::run(&command, environment),
         Command::CheckConfig(arguments) => check_config::check_config(&arguments, environment),
         Command::Cleanup(arguments) => cleanup::cleanup(&arguments, environment),
         Command::Detach(arguments) => detach::detach(&arguments, environment),

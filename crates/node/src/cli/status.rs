@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::arguments::ReportArguments;
+use super::arguments::StatusArguments;
 use super::node_socket::ask;
 use super::table::{columns, pairs};
 use super::{print, print_error, print_warnings, to_json};
@@ -20,12 +20,16 @@ struct Offline {
     tables: Vec<TableStatus>,
 }
 
-pub(super) fn status(arguments: &ReportArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
+pub(super) fn status(arguments: &StatusArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
+    let StatusArguments { report: arguments, cluster } = arguments;
     let (database, warnings) = arguments.config.database(environment)?;
     if !arguments.json {
         print_warnings(&warnings);
     }
     let database = &database;
+    if *cluster {
+        return super::cluster::cluster(database, arguments.json);
+    }
     match ask(database, "")? {
         Some(document) if arguments.json => print(&(document.trim_end().to_owned() + "\n"))?,
         Some(document) => print(&render(&parse(&document)?))?,
@@ -63,6 +67,7 @@ fn render(status: &NodeStatus) -> String {
     text.push_str(&tables(&replication.tables));
     text.push_str(&peers(status));
     text.push_str(&sources(status));
+    text.push_str(&super::cluster::refused(&status.refused));
     if replication.dead_letters > 0 {
         let rows = replication.dead_letters;
         text.push_str(&format!("\nDEAD LETTERS {rows}: `harmonylite dead-letters list` shows them\n"));

@@ -113,9 +113,20 @@ pub fn derive_node_id(machine_id: &str) -> Option<NodeId> {
     if machine_id.is_empty() || machine_id == "uninitialized" {
         return None;
     }
-    let digest = Sha256::digest(format!("harmonylite node id\n{machine_id}"));
-    let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let bits = first_bits(&format!("harmonylite node id\n{machine_id}"));
     NodeId::new(1 + bits % ((1 << 53) - 1))
+}
+
+/// A fingerprint of a machine, as part of what tells a restarted node from a second one; 0 when its id says nothing.
+/// Not the one that a node id is derived from, and as little to be turned back.
+#[must_use]
+pub fn fingerprint_machine(machine_id: Option<&str>) -> u64 {
+    let machine_id = machine_id.map(str::trim).filter(|id| !id.is_empty() && *id != "uninitialized");
+    machine_id.map_or(0, |id| first_bits(&format!("harmonylite machine\n{id}")))
+}
+
+fn first_bits(text: &str) -> u64 {
+    Sha256::digest(text).iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -133,6 +144,14 @@ mod tests {
     #[test]
     fn a_machine_without_an_id_gives_no_node_id() {
         assert_eq!((derive_node_id("\n"), derive_node_id("uninitialized\n")), (None, None));
+    }
+
+    #[test]
+    fn the_fingerprint_of_a_machine_is_its_own_and_nothing_without_an_id() {
+        let fingerprint = fingerprint_machine(Some("0123456789abcdef0123456789abcdef\n"));
+        assert_eq!(fingerprint, fingerprint_machine(Some("0123456789abcdef0123456789abcdef")));
+        assert_ne!(fingerprint, fingerprint_machine(Some("1123456789abcdef0123456789abcdef")));
+        assert_eq!((fingerprint_machine(None), fingerprint_machine(Some("uninitialized"))), (0, 0));
     }
 
     #[test]

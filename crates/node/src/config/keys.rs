@@ -138,7 +138,8 @@ pub const KEYS: &[Key] = &[
         "Where the other nodes reach this one, when it is not what cluster.listen says; required when that is a \
          wildcard such as 0.0.0.0:4221."),
     key("cluster.peers", List, Example("[\"nats://127.0.0.1:4222\", \"nats://127.0.0.1:4223\"]"),
-        "The NATS servers of the other nodes. This node's own address may be among them. The flag --cluster-peers sets it."),
+        "The NATS servers of other nodes. One that is there is enough: it tells the rest. This node's own address may be \
+         among them. The flag --cluster-peers sets it."),
     key("cluster.leaf_servers", List, Default("[]"),
         "An existing NATS cluster to which this node's own server connects as a leaf node: nats-leaf://host:port (7422 when \
          there is none). The streams are on that cluster, in nats.jetstream_domain. The flag --leaf-servers sets it."),

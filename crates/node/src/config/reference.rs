@@ -165,6 +165,7 @@ mod tests {
         let spelled_out = load_text(&uncommented);
         assert_eq!(plain.settings, spelled_out.settings);
         let mut expected = Settings::new(path, plain.settings.node_id);
+        expected.machine = plain.settings.machine;
         expected.node_id_derived = true;
         assert_eq!(spelled_out.settings, expected);
         for key in KEYS {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub node_id_derived: bool,
     /// Where the sequence map is kept, absolute; `None`: nowhere.
     pub seq_map_path: Option<PathBuf>,
+    /// A fingerprint of the machine; 0 when it has no id.
+    pub machine: u64,
     /// Send local changes.
     pub publish: bool,
     /// Apply the changes of others.
@@ -201,6 +203,7 @@ impl Settings {
             node_id,
             node_id_derived: false,
             seq_map_path: None,
+            machine: 0,
             publish: true,
             replicate: true,
             cleanup_interval: Duration::from_secs(5),

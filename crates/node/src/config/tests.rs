@@ -42,6 +42,7 @@ fn a_database_is_all_that_must_be_named() {
     let loaded = load_text("db_path = '/data/app.db'").unwrap();
     assert!(loaded.warnings.is_empty());
     let mut expected = Settings::new("/data/app.db".into(), loaded.settings.node_id);
+    expected.machine = loaded.settings.machine;
     expected.node_id_derived = true;
     assert_eq!(loaded.settings, expected);
 }
@@ -78,6 +79,7 @@ fn every_key_that_is_acted_on_changes_the_settings() {
          reconnect_wait_seconds = 3\n[logging]\nverbose = true\nformat = 'json'\n",
     );
     let mut expected = Settings::new("/data/app.db".into(), changed.node_id);
+    expected.machine = changed.machine;
     (expected.publish, expected.replicate) = (false, false);
     expected.cleanup_interval = Duration::from_millis(100);
     expected.polling_interval = Duration::from_millis(20);

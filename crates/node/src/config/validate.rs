@@ -8,7 +8,7 @@ use std::time::Duration;
 use harmonylite_core::limits::CLUSTER_NAME_MAX;
 use harmonylite_core::model::NodeId;
 
-use super::environment::{Environment, derive_node_id};
+use super::environment::{Environment, derive_node_id, fingerprint_machine};
 use super::problem::{Place, Problem};
 use super::raw::Raw;
 use super::server_url::ServerUrl;
@@ -35,6 +35,7 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     }
     let mut settings = Settings::new(db_path?, node_id?.0);
     settings.node_id_derived = node_id?.1;
+    settings.machine = fingerprint_machine(environment.machine_id.as_deref());
     raw.read_bool("publish", &mut settings.publish);
     raw.read_bool("replicate", &mut settings.replicate);
     settings.cleanup_interval = raw.ms("cleanup_interval").unwrap_or(settings.cleanup_interval);

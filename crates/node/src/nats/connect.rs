@@ -149,6 +149,23 @@ impl Connection {
         }
     }
 
+    /// As [`ready`](Self::ready), but the first attempt that fails is the answer.
+    pub async fn ready_at_once(&self, within: Duration) -> Result<Peer, NatsError> {
+        let mut health = self.health.clone();
+        let failed = async {
+            while health.borrow_and_update().failure.is_none() {
+                if health.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            ready = self.ready(within) => ready,
+            () = failed => Err(self.unreachable(within)),
+        }
+    }
+
     /// Is there a connection right now?
     #[must_use]
     pub fn is_connected(&self) -> bool {

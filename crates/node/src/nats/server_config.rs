@@ -9,7 +9,9 @@ use std::path::{Component, Path, PathBuf};
 
 use harmonylite_core::model::NodeId;
 
-use super::{Auth, CertificateFiles, Credentials, NatsError, SERVER_NAME_PREFIX, TlsFiles, random_hex};
+use super::{
+    Auth, CertificateFiles, Credentials, HELLO_SUBJECT, NatsError, SERVER_NAME_PREFIX, TlsFiles, random_hex,
+};
 
 /// Largest message of a server of ours; external ones usually have 1 MB.
 const MAX_PAYLOAD: &str = "8MB";
@@ -53,6 +55,8 @@ pub enum ServerRole {
     Hub {
         /// The subjects of the streams.
         subjects: Vec<String>,
+        /// The subject on which members hear one another.
+        members: String,
     },
     /// It has no streams, and no peers: it is a leaf node, and leads its node to a cluster that has them.
     Leaf(Leaf),
@@ -295,7 +299,11 @@ fn accounts(settings: &ServerSettings, local: &Credentials) -> Result<String, Na
     for subject in peer_subjects(settings) {
         let _ = writeln!(text, "          {}", quoted("stream name", &subject)?);
     }
-    let _ = writeln!(text, "        ] }}\n        subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}\n  ]\n}}");
+    let mut heard = "\"_INBOX.>\"".to_owned();
+    if let ServerRole::Hub { members, .. } = &settings.role {
+        let _ = write!(heard, ", {}", quoted("nats.subject_prefix", members)?);
+    }
+    let _ = writeln!(text, "        ] }}\n        subscribe: {{ allow: [{heard}] }} }} }}\n  ]\n}}");
     Ok(text)
 }
 
@@ -307,8 +315,8 @@ fn user_line(user: &str, password: &str) -> Result<String, NatsError> {
     ))
 }
 
-/// All that a peer may send: to look at our streams and read them, and to publish when they are everybody's. Names in
-/// full: wildcards match whole tokens, `changes-*` would match nothing.
+/// All that a peer may send: its record, and what it takes to look at our streams and read them, or to publish when they
+/// are everybody's. Names in full: wildcards match whole tokens, `changes-*` would match nothing.
 fn peer_subjects(settings: &ServerSettings) -> Vec<String> {
     let of_stream = |stream: &String| {
         [
@@ -324,10 +332,15 @@ fn peer_subjects(settings: &ServerSettings) -> Vec<String> {
     let streams = &settings.stream_names;
     let mut all = vec!["$JS.API.INFO".to_owned()];
     all.extend(streams.iter().flat_map(of_stream));
-    if let ServerRole::Hub { subjects } = &settings.role {
-        // Who publishes asks the stream's leader what became of it.
-        all.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.MSG.GET.{stream}")));
-        all.extend(subjects.iter().cloned());
+    match &settings.role {
+        ServerRole::Mesh => all.push(HELLO_SUBJECT.to_owned()),
+        ServerRole::Hub { subjects, members } => {
+            // Who publishes asks the stream's leader what became of it.
+            all.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.MSG.GET.{stream}")));
+            all.extend(subjects.iter().cloned());
+            all.push(members.clone());
+        }
+        ServerRole::Leaf(_) => {}
     }
     all
 }
@@ -435,12 +448,16 @@ mod tests {
     #[test]
     fn at_a_hub_peers_may_publish_to_the_streams_and_still_not_make_or_change_one() {
         let mut hub = settings("127.0.0.1:1", Some("x"));
-        hub.role = ServerRole::Hub { subjects: vec!["log-1".to_owned(), "log-2".to_owned()] };
+        hub.role = ServerRole::Hub {
+            subjects: vec!["log-1".to_owned(), "log-2".to_owned()],
+            members: "log-members".to_owned(),
+        };
         let text = rendered(&hub).unwrap();
         assert!(
             text.contains("\n          \"log-2\"\n") && text.contains("STREAM.MSG.GET.changes-2"),
             "{text}"
         );
+        assert!(text.contains("subscribe: { allow: [\"_INBOX.>\", \"log-members\"] }"), "{text}");
         assert!(!text.contains("STREAM.CREATE") && !text.contains("STREAM.UPDATE"), "{text}");
         assert!(!rendered(&settings("127.0.0.1:1", Some("x"))).unwrap().contains("log-1"));
     }

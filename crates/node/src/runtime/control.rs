@@ -19,10 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::Call;
 use super::letters::LettersCall;
+use super::members::Members;
 use super::reload::ReloadCall;
 use crate::exit::{ExitCode, ExitError};
 use crate::letters::LettersRequest;
-use crate::orders::{Levels, Order, Outcome};
+use crate::orders::{Forgotten, Levels, Order, Outcome};
 use crate::status::socket_path;
 use crate::telemetry::LogLevels;
 
@@ -44,6 +45,7 @@ pub(crate) struct Receivers {
     pub(crate) calls: mpsc::Sender<Call>,
     /// `None`: the settings of this node are not its process's to change.
     pub(crate) own: Option<(LogLevels, mpsc::Sender<ReloadCall>)>,
+    pub(crate) members: Members,
 }
 
 /// The listening socket; the file goes with it.
@@ -121,6 +123,10 @@ where
 impl Receivers {
     async fn obey(&self, order: Order) -> io::Result<String> {
         match (order, &self.own) {
+            (Order::Cluster, _) => document(Ok(self.members.cluster())),
+            (Order::Forget { node_id }, _) => {
+                document(self.members.forget(node_id).map(|()| Forgotten { node_id }))
+            }
             (Order::Reload, Some((_, reloads))) => {
                 let outcome = call(reloads, |reply| reply).await?;
                 document(outcome)

@@ -44,10 +44,14 @@ pub(crate) enum Call {
     Status(oneshot::Sender<Status>),
     /// Somebody wants something done with dead letters.
     Letters(LettersCall),
-    /// A peer's stream became known.
+    /// A peer's stream is to be read, or is reached another way from now on.
     Source(NewSource),
     /// The configuration was read again.
     Retune(Retuning),
+    /// It is not to be read any more.
+    NoSource(SourceId),
+    /// Members came, went or moved; the answer is whether the list was saved.
+    SaveMembers(Vec<u8>, oneshot::Sender<bool>),
 }
 
 /// Where effects go.
@@ -91,14 +95,14 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Until the core says that everything is saved, after `stop`.
+    /// Until the core says that everything is saved, after `stop`; gives its last status.
     pub(crate) async fn run(
         mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut calls: mpsc::Receiver<Call>,
         mut watchdog: Watchdog,
         stop: CancellationToken,
-    ) -> Result<(), DriverError> {
+    ) -> Result<Status, DriverError> {
         let mut deadline = None;
         while !self.ended {
             let next_timer = self.timers.next();
@@ -122,7 +126,7 @@ impl Driver {
         if deadline.is_none() {
             watchdog.manager.stopping();
         }
-        Ok(())
+        Ok(self.replicator.status())
     }
 
     fn answer(&mut self, call: Call) -> Result<(), DriverError> {
@@ -144,13 +148,21 @@ impl Driver {
                 self.handle(Input::Retuned(core))
             }
             Call::Source(NewSource { id, shard, requests }) => {
-                if self.world.sources.contains_key(&id) {
-                    // Two addresses of one node: the first one serves.
+                let before = self.world.sources.insert(id.clone(), requests);
+                self.handle(Input::SourceAdded { source: id.clone(), shard })?;
+                if before.is_none() {
                     return Ok(());
                 }
-                self.world.sources.insert(id.clone(), requests);
-                self.handle(Input::SourceAdded { source: id, shard })
+                // The task that read it ends with its channel, and can say so no more.
+                let error = "its node is reached another way now".to_owned();
+                self.handle(Input::SourceLost { source: id, epoch: None, error })
             }
+            Call::NoSource(id) => {
+                self.handle(Input::SourceRemoved { source: id.clone() })?;
+                self.world.sources.remove(&id);
+                Ok(())
+            }
+            Call::SaveMembers(members, reply) => self.ask_store(Request::SaveMembers(members, reply)),
         }
     }
 

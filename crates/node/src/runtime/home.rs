@@ -112,6 +112,17 @@ fn runs_server(settings: &Settings) -> bool {
     settings.nats.urls.is_empty()
 }
 
+/// Begins to connect to the servers that the configuration names; `None` when it names none.
+///
+/// # Errors
+/// When what we show them cannot be read.
+pub(crate) async fn connect_elsewhere(settings: &Settings) -> Result<Option<Connection>, NatsError> {
+    if runs_server(settings) {
+        return Ok(None);
+    }
+    Connection::open(&elsewhere(settings)?).await.map(Some)
+}
+
 /// The servers that the configuration names.
 fn elsewhere(settings: &Settings) -> Result<ConnectSettings, NatsError> {
     Ok(ConnectSettings {
@@ -191,7 +202,10 @@ fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
         stream_names: streams.collect(),
         role: match settings.nats.mode {
             Mode::Mesh => ServerRole::Mesh,
-            Mode::Shared if settings.keeps_streams() => ServerRole::Hub { subjects: subjects.collect() },
+            Mode::Shared if settings.keeps_streams() => ServerRole::Hub {
+                subjects: subjects.collect(),
+                members: own_streams::members_subject(settings),
+            },
             Mode::Shared => ServerRole::Leaf(Leaf {
                 urls: settings.cluster.leaf_servers.iter().map(ServerUrl::as_leaf).collect(),
                 auth: access::auth(settings)?,

@@ -12,6 +12,7 @@ mod control;
 mod driver;
 mod home;
 mod letters;
+mod members;
 mod own_streams;
 mod peers;
 mod reload;
@@ -29,7 +30,8 @@ mod watchdog;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use harmonylite_core::input::{Input, SchemaRead, StoreState};
+use harmonylite_core::input::Input;
+use harmonylite_core::members::Identity;
 use harmonylite_core::replicator::{Replicator, Settings as CoreSettings};
 use harmonylite_core::status::Status;
 use harmonylite_sqlite::{ClockSql, LockFile, OpenOptions, Store, StoreErrorKind};
@@ -45,8 +47,8 @@ pub use self::summary::Summary;
 use self::control::{ControlSocket, Receivers};
 use self::driver::{Call, Driver, DriverError, INPUTS_MAX, World};
 use self::home::Home;
+use self::members::Members;
 use self::own_streams::OwnStreams;
-use self::peers::Peers;
 use self::reload::{ReloadCall, Reloader, Retuning};
 use self::store_thread::StoreHandle;
 use self::wal::WalView;
@@ -90,16 +92,19 @@ pub async fn run(
     let _lock = lock(&settings).await?;
     // Before the database gets triggers that nobody would read.
     home::check(&settings)?;
+    let me = members::identity(&settings);
+    // A database that cannot be read is reported when it is opened.
+    let saved = harmonylite_sqlite::saved_members(&settings.db_path).unwrap_or_default();
+    members::check_start(&settings, &me, saved.as_deref(), &surroundings.stop).await?;
     let store = open_store(&settings)?;
-    let (state, schema) = (store.state()?, store.opened_schema());
     // A server of ours ends after us, not with `stop`: what is under way is still to be acknowledged.
     let home = tokio::select! {
         home = Home::find(&settings) => home?,
         () = surroundings.stop.cancelled() => return Ok(()),
     };
-    let summary = Summary::new(&settings, &home, &schema);
+    let summary = Summary::new(&settings, &home, &store.opened_schema());
     started(&summary);
-    let outcome = operate(&settings, store, state, schema, &home, summary, surroundings).await;
+    let outcome = operate(&settings, me, store, &home, summary, surroundings).await;
     if tokio::time::timeout(SERVER_STOP_MAX, home.leave()).await.is_err() {
         tracing::warn!("nats-server did not stop in time");
     }
@@ -135,9 +140,8 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
 /// The running node: from the first effect to the last.
 async fn operate(
     settings: &Settings,
+    me: Identity,
     store: Store,
-    mut state: StoreState,
-    schema: SchemaRead,
     home: &Home,
     summary: Summary,
     Surroundings { stop, manager, reload }: Surroundings,
@@ -146,6 +150,7 @@ async fn operate(
     let _end_tasks = tasks.clone().drop_guard();
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (calls, called) = mpsc::channel(CALLS_MAX);
+    let (mut state, schema, saved) = (store.state()?, store.opened_schema(), store.saved_members()?);
     let streams = OwnStreams::of(settings, &state, home.connection());
     let progress = Progress::default();
     let wal = WalView::default();
@@ -156,10 +161,12 @@ async fn operate(
         publishers: streams.start_publishers(&inputs, &tasks),
         sources: streams.start_sources(&inputs, &tasks),
     };
-    let peers = Peers::start(settings, &inputs, &calls, &tasks).await?;
+    let connection = home.connection();
+    let members = Members::start(settings, me, saved.as_deref(), connection, (&inputs, &calls, &tasks));
     let seq_map_calls = calls.clone();
     let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, &tasks));
-    serve_calls(settings, summary.watching(wal), home.connection(), &peers, Receivers { calls, own }, &tasks);
+    let receivers = Receivers { calls, own, members: members.clone() };
+    serve_calls(settings, summary.watching(wal), connection, receivers, &tasks);
     watch_certificate(settings, &tasks);
     let mut effects = Vec::new();
     let settings_of_core = core_settings(settings, home, &streams);
@@ -173,7 +180,8 @@ async fn operate(
     manager.ready();
     let watchdog = Watchdog::new(manager, progress);
     tokio::select! {
-        ended = driver.run(received, called, watchdog, stop) => ended?,
+        ended = driver.run(received, called, watchdog, stop) => members.leave(&ended?).await,
+        error = members.displaced() => return Err(error),
         () = replaced::notice(&settings.db_path) => return Err(replaced::error(&settings.db_path)),
     }
     drop(watcher);
@@ -237,7 +245,6 @@ fn serve_calls(
     settings: &Settings,
     summary: Summary,
     connection: &Connection,
-    peers: &Peers,
     receivers: Receivers,
     tasks: &CancellationToken,
 ) {
@@ -248,10 +255,10 @@ fn serve_calls(
             return;
         }
     };
-    let (connection, peers, tasks) = (connection.clone(), peers.clone(), tasks.clone());
+    let (connection, members, tasks) = (connection.clone(), receivers.members.clone(), tasks.clone());
     tokio::spawn(async move {
         let render = |core: &Status| {
-            let status = summary.status(core, &peers.list(), connection.is_connected());
+            let status = summary.status(core, &members, connection.is_connected());
             serde_json::to_string(&status).unwrap_or_default()
         };
         tokio::select! {

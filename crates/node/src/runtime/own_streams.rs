@@ -22,6 +22,11 @@ pub(crate) fn subject(settings: &Settings, shard: Shard) -> String {
     format!("{}-{shard}", settings.nats.subject_prefix)
 }
 
+/// On which subject the members of a shared cluster hear one another.
+pub(crate) fn members_subject(settings: &Settings) -> String {
+    format!("{}-members", settings.nats.subject_prefix)
+}
+
 /// How the stream of a shard is to be when all nodes share it.
 pub(crate) fn shared_stream(settings: &Settings, shard: Shard) -> (StreamSettings, StreamIdentity) {
     (stream_settings(settings, shard), stream_identity(settings, None, BTreeMap::new(), shard))

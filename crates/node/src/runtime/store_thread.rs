@@ -15,6 +15,7 @@ use harmonylite_core::input::{Input, StoreRequest};
 use harmonylite_core::model::Incarnation;
 use harmonylite_sqlite::{ConflictRetention, LogReadOutcome, Store, StoreError};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
 
 use super::clock::wall_ms;
 use super::letters::LettersCall;
@@ -25,7 +26,7 @@ use super::watchdog::Progress;
 const LOOK_FIRST: Duration = Duration::from_micros(50);
 const LOOK_LAST: Duration = Duration::from_millis(8);
 /// Requests under way at once: the core has at most one of each kind; one wake-up, a call for dead letters (the control
-/// socket serves one at a time) and new settings come on top.
+/// socket serves one at a time), new settings and a list of members come on top.
 const REQUESTS_MAX: usize = 16;
 
 /// A request to the store.
@@ -43,6 +44,8 @@ pub(crate) enum Request {
     Letters(LettersCall, PublishedPositions),
     /// How much of the conflict log is kept, and the time between two looks that nobody asked for.
     Retune(ConflictRetention, Duration),
+    /// The list of members; the answer is whether it was saved.
+    SaveMembers(Vec<u8>, oneshot::Sender<bool>),
 }
 
 /// Sends requests; the thread ends when the last one is dropped.
@@ -174,6 +177,9 @@ impl StoreThread {
             Request::Letters(call, published) => {
                 return call.perform(&mut self.store, &published, &self.inputs);
             }
+            Request::SaveMembers(members, reply) => {
+                return save_members(&mut self.store, &members, reply);
+            }
             Request::ReadLog(request) => match self.store.read_log(&request) {
                 Ok(LogReadOutcome::Read(read)) => Input::LogRead(read),
                 Ok(LogReadOutcome::SchemaChanged) => Input::SchemaChanged,
@@ -206,6 +212,17 @@ impl StoreThread {
         };
         self.inputs.blocking_send(input).is_ok()
     }
+}
+
+/// Whoever asked tries again with its next heartbeat.
+fn save_members(store: &mut Store, members: &[u8], reply: oneshot::Sender<bool>) -> bool {
+    let saved = store.save_members(members);
+    if let Err(error) = &saved {
+        tracing::debug!(%error, "the list of members is not saved yet");
+    }
+    // Who asked may have gone; that is no concern of ours.
+    let _gone = reply.send(saved.is_ok());
+    true
 }
 
 fn failed(request: StoreRequest, error: &StoreError) -> Input {

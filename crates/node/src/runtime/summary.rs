@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::certificate;
 use super::home::Home;
-use super::peers::PeerState;
+use super::members::{Members, PeerState};
 use super::wal::WalView;
 use crate::config::Settings;
 use crate::nats::{ServerPid, StoreTrouble};
@@ -71,7 +71,7 @@ impl Summary {
     }
 
     /// The whole status.
-    pub(crate) fn status(&self, core: &Status, peers: &[PeerState], connected: bool) -> NodeStatus {
+    pub(crate) fn status(&self, core: &Status, members: &Members, connected: bool) -> NodeStatus {
         let mut status = self.frame.clone();
         status.incarnation = format!("{:016x}", core.origin.raw_incarnation());
         status.uptime_s = self.started.elapsed().as_secs();
@@ -81,7 +81,8 @@ impl Summary {
         status.nats.connected = connected;
         status.nats.certificate = self.cert_file.as_deref().map(certificate::status);
         status.replication = ReplicationStatus::from(core);
-        status.peers = peers.iter().map(|peer| peer_status(peer, core)).collect();
+        status.peers = members.peers().iter().map(|peer| peer_status(peer, core)).collect();
+        status.refused = members.refused();
         status
     }
 }
@@ -117,6 +118,7 @@ fn peer_status(peer: &PeerState, core: &Status) -> PeerStatus {
     let of_peer = |id: &String| prefix.as_ref().is_some_and(|prefix| id.starts_with(prefix));
     PeerStatus {
         url: peer.url.clone(),
+        configured: peer.configured,
         node_id: peer.node_id.map(harmonylite_core::model::NodeId::get),
         connected: peer.connected,
         error: peer.error.clone(),

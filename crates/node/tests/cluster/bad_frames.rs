@@ -7,6 +7,7 @@ use harmonylite_core::codec::{GroupPlace, encode_group};
 use harmonylite_core::model::{Incarnation, LogPosition, NodeId, Origin, Shard};
 use harmonylite_testkit::{Cluster, Context, NatsServer, Result, ensure};
 
+use crate::fake_member::FakeMember;
 use crate::support::{BINARY, DEADLINE, counter, no_panics, source_of, wait_number, wait_source};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'mine')";
@@ -82,13 +83,14 @@ async fn publish(server: &NatsServer, messages: Vec<Vec<u8>>) -> Result<()> {
     Ok(())
 }
 
-/// A node whose peers are another node and a server that says it is node 9.
-fn with_fake_peer(fake: &NatsServer) -> Result<Cluster> {
+/// A node whose peers are another node and a server where node 9 seems to be.
+fn with_fake_peer(fake: &NatsServer) -> Result<(Cluster, FakeMember)> {
     let mut cluster = Cluster::new(BINARY, 2, SCHEMA)?;
     let peers = [cluster.nodes[1].url(), fake.url()];
     cluster.nodes[0].set_peers(peers.iter().map(String::as_str));
+    let member = FakeMember::start(9, fake)?;
     cluster.start_all()?;
-    Ok(cluster)
+    Ok((cluster, member))
 }
 
 fn publish_blocking(server: &NatsServer, messages: Vec<Vec<u8>>) -> Result<()> {
@@ -103,7 +105,7 @@ fn garbage_and_frames_of_other_clusters_are_rejected_one_by_one() -> Result<()> 
     let count = bad.len() as u64;
     publish_blocking(&fake, bad)?;
     publish_blocking(&fake, vec![empty_frame("e-harmonylite", 0, 3)?])?;
-    let cluster = with_fake_peer(&fake)?;
+    let (cluster, _member) = with_fake_peer(&fake)?;
     let node = &cluster.nodes[0];
     let rejected = |wanted: u64| {
         node.wait_status("the rejections", DEADLINE, move |status| {
@@ -136,7 +138,7 @@ fn a_frame_of_a_newer_format_stops_its_source_until_the_node_is_upgraded_and_no_
     let mut newer = empty_frame("e-harmonylite", 0, 5)?;
     newer[AT_VERSION] = 2;
     publish_blocking(&fake, vec![b"garbage".to_vec(), newer, empty_frame("e-harmonylite", 5, 7)?])?;
-    let cluster = with_fake_peer(&fake)?;
+    let (cluster, _member) = with_fake_peer(&fake)?;
     let node = &cluster.nodes[0];
     let status = wait_source(node, 9, "stopped")?;
     let source = source_of(&status, 9).cloned().unwrap_or_default();

@@ -35,6 +35,10 @@ fn behind_proxies() -> Result<(Cluster, Vec<Proxy>)> {
         cluster.nodes.iter().map(|node| Proxy::start(&node.address())).collect::<Result<_>>()?;
     cluster.nodes[0].set_peers([proxies[1].address().as_str()]);
     cluster.nodes[1].set_peers([proxies[0].address().as_str()]);
+    // Members tell one another where they are: behind the proxy.
+    for (node, proxy) in cluster.nodes.iter_mut().zip(&proxies) {
+        node.set("cluster.advertise", format!("\"{}\"", proxy.address()));
+    }
     cluster.start_all()?;
     cluster.wait_following(DEADLINE)?;
     Ok((cluster, proxies))
