@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn the_table_lists_each_code_once_in_order() {
         let numbers: Vec<u8> = TABLE.iter().map(|row| row.code.number()).collect();
-        assert_eq!(numbers, (0..=12).collect::<Vec<u8>>());
+        assert_eq!(numbers, (0..=13).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -158,8 +158,8 @@ node.toml:9: error: `nats.user_name`: `nats.user_password` is missing
   hint: set both, the same on every node
 node.toml:10: error: `nats.ca_file`: no such file: /nowhere/ca.pem
   hint: correct the path, or remove the key
-node.toml:10: error: `nats.ca_file`: TLS needs an existing NATS cluster (`nats.urls`) in this version
-  hint: without it nodes talk in clear text: use a network that you trust, for example a VPN
+node.toml:10: error: `nats.ca_file`: `nats.cert_file` is missing
+  hint: nodes that run their own servers show one another certificates: set all three; `harmonylite certs` makes them
 node.toml:11: error: unknown section `clusters`
   hint: did you mean [cluster]?
 node.toml:14: error: `cluster.name`: holds spaces or control characters
