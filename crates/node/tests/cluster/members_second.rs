@@ -6,7 +6,7 @@ use crate::support::{BINARY, DEADLINE, following, no_panics, refusal, wait_numbe
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
 /// The exit code: docs/exit-codes.md.
-const DUPLICATE: i32 = 12;
+const DUPLICATE: i32 = 13;
 /// What a node logs that has to see whether the other one is still alive.
 const WAITING: &str = "waiting whether it still is";
 

@@ -59,7 +59,7 @@ fn a_second_node_with_a_live_nodes_id_does_not_start_on_shared_servers_and_a_res
     second.unset("cluster.listen");
     second.set_urls([server.url().as_str()]);
     let (code, log) = refusal(&mut second)?;
-    ensure!(code == 12 && log.contains("node id 1"), "{code}: {log}");
+    ensure!(code == 13 && log.contains("node id 1"), "{code}: {log}");
     ensure!(second.query::<i64>("SELECT count(*) FROM sqlite_schema WHERE name <> 't'")? == 0);
     cluster.nodes[0].kill9()?;
     cluster.nodes[0].start()?;
