@@ -213,6 +213,8 @@ impl Replicator {
                 self.housekeeping.is_next = true;
                 self.drift.on_merged(now, &applied.clocks, effects);
                 self.housekeeping.saved = self.consumer.on_applied(now, &applied, effects);
+                // It trims a part of the log only: the store looks for more, and commits nothing when there is nothing.
+                self.housekeeping.backlog = true;
                 self.follow_up(&applied, effects);
             }
             Input::LettersTended(LettersTended { applied, gone }) => {

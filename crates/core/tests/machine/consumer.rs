@@ -305,6 +305,23 @@ fn housekeeping_and_applies_have_the_lock_in_turns_and_pause_in_between() {
     assert!(saves(&node.take()));
 }
 
+/// Found by chaos: an apply saved the published positions and trimmed a part of the log; the rest stayed for minutes.
+#[test]
+fn housekeeping_after_an_apply_looks_at_what_it_left_to_trim() {
+    let mut node = Node::following();
+    let saves = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Housekeep(_)));
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    node.send(Input::Housekept(Housekept::default()));
+    node.deliver_group(1, &group(0, 10));
+    node.take_apply();
+    node.send(Input::Applied(Applied::default()));
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    assert!(saves(&node.take()));
+    node.send(Input::Housekept(Housekept::default()));
+    node.send(Input::TimerFired(Timer::Housekeeping));
+    assert!(!saves(&node.take()), "nothing is left");
+}
+
 #[test]
 fn a_log_that_is_stamped_first_delays_an_apply_and_loses_nothing() {
     let mut node = Node::following();
