@@ -10,7 +10,7 @@ export PATH := $(TOOLS):$(PATH)
 unit examples tour chaos: export HARMONYLITE_NATS_SERVER := $(TOOLS)/nats-server
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools format format-check lint tidy dependencies deny unit simulate hunt examples tour chaos chaos-tools fuzz release dist clean
+.PHONY: help demo test tools format format-check lint tidy dependencies deny unit simulate hunt examples tour chaos chaos-tools tour-tools fuzz release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -63,7 +63,7 @@ hunt: ## planted bugs, one after the other: the simulator finds each
 examples: tools ## the applications in examples/, on three nodes each
 	$(CARGO) xtask examples
 
-tour: tools ## the commands of README.md and docs/deployment.md as they stand, the latter on hosts with networks of their own
+tour: tools tour-tools ## the commands of README.md and docs/deployment.md as they stand, the latter on hosts with networks of their own
 	$(CARGO) xtask tour
 
 chaos: tools chaos-tools ## real nodes under kills, cuts, full disks: SCENARIO=name (else all) DURATION=10 RUNS=1 SEED=number
@@ -72,6 +72,9 @@ chaos: tools chaos-tools ## real nodes under kills, cuts, full disks: SCENARIO=n
 
 chaos-tools:
 	@tools/install-faketime
+
+tour-tools:
+	@tools/install-iproute2
 
 # Without a sanitizer: our code is safe Rust, and the C below it would not be instrumented. cargo-fuzz asks for flags of
 # the compiler that a stable one takes only with RUSTC_BOOTSTRAP. What is tried in memory is tried more often.
