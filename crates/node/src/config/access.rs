@@ -7,11 +7,11 @@ use std::path::Path;
 use super::address::AddressError;
 use super::certificates;
 use super::raw::Raw;
-use super::secret::Secret;
 use super::server_url::ServerUrl;
 use super::settings::{Credentials, Mode, Nats};
 use super::validate::existing_file;
 use super::value::Value;
+use crate::secret::Secret;
 use crate::tls;
 
 /// Judges `nats.mode`, `nats.urls`, and everything about credentials and TLS; gives the servers of

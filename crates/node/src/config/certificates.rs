@@ -5,9 +5,8 @@ use std::path::Path;
 use super::access::warn_when_others_read;
 use super::address::HostPort;
 use super::raw::Raw;
-use super::settings::{CertificateFiles, TlsFiles};
 use super::validate::existing_file;
-use crate::tls::{self, Certificate, Term, TlsError};
+use crate::tls::{self, Certificate, CertificateFiles, Term, TlsError, TlsFiles};
 
 const CA: &str = "nats.ca_file";
 const CERT: &str = "nats.cert_file";

@@ -14,7 +14,6 @@ pub mod keys;
 mod problem;
 mod raw;
 pub mod reference;
-mod secret;
 mod server_url;
 mod settings;
 mod topology;
@@ -25,11 +24,10 @@ pub use address::{HostPort, Listen};
 pub use changes::Values;
 pub use environment::Environment;
 pub use problem::{Invalid, Place, Problem, Severity};
-pub use secret::Secret;
 pub use server_url::ServerUrl;
 pub use settings::{
-    CertificateFiles, Cluster, Credentials, LogFormat, Logging, Mode, Nats, ReplicationLog, SAFETY_POLL,
-    STREAM_BYTES_DEFAULT, Settings, TlsFiles,
+    Cluster, Credentials, LogFormat, Logging, Mode, Nats, ReplicationLog, SAFETY_POLL, STREAM_BYTES_DEFAULT,
+    Settings,
 };
 
 /// One setting given on the command line.

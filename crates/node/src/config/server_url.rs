@@ -5,8 +5,8 @@
 use std::fmt;
 
 use super::address::{AddressError, HostPort};
-use super::secret::Secret;
 use super::settings::Credentials;
+use crate::secret::Secret;
 
 /// A server of an existing cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,8 +9,9 @@ use harmonylite_core::limits::{CLOCK_DRIFT_MAX_MS, CONFLICTS_KEPT, CONFLICTS_KEP
 use harmonylite_core::model::NodeId;
 
 use super::address::{HostPort, Listen};
-use super::secret::Secret;
 use super::server_url::ServerUrl;
+use crate::secret::Secret;
+use crate::tls::TlsFiles;
 
 /// Everything that can be configured and that this version acts on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,7 +108,7 @@ pub struct Nats {
     /// The seed of an NKey, which wins over the credentials. One of the two is there when the server listens beyond
     /// loopback.
     pub seed: Option<Secret>,
-    /// The files of TLS.
+    /// `nats.ca_file`, `nats.cert_file` and `nats.key_file`: they are there and look like what they should be.
     pub tls: Option<TlsFiles>,
     /// How often reaching an existing cluster is tried again at start before the node goes on without it.
     pub connect_retries: u32,
@@ -122,24 +123,6 @@ pub struct Credentials {
     pub user_name: String,
     /// `nats.user_password`.
     pub user_password: Secret,
-}
-
-/// The files of TLS: they are there and look like what they should be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsFiles {
-    /// `nats.ca_file`; `None`: the authorities of the system.
-    pub ca_file: Option<PathBuf>,
-    /// `nats.cert_file` and `nats.key_file`.
-    pub certificate: Option<CertificateFiles>,
-}
-
-/// A certificate and the key to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CertificateFiles {
-    /// `nats.cert_file`.
-    pub cert_file: PathBuf,
-    /// `nats.key_file`.
-    pub key_file: PathBuf,
 }
 
 /// `[cluster]`: the other nodes and how they reach this one.

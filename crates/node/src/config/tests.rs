@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys::{KEYS, Kind};
 use super::*;
+use crate::secret::Secret;
 
 mod access;
 mod certificates;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::de::{DeInteger, DeValue};
 
 use super::keys::Kind;
-use super::secret::Secret;
+use crate::secret::Secret;
 
 /// A value of the kind that its key asks for. No `Debug`: texts and lists may hold passwords by mistake.
 #[derive(Clone, PartialEq, Eq)]

@@ -2,36 +2,14 @@
 //!
 //! Nothing here is ever shown: no text of this module holds a secret.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_nats::ConnectOptions;
 
 use super::NatsError;
 use super::own_certificate::OwnCertificate;
-
-/// A password or key: never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `secret` from being shown.
-    #[must_use]
-    pub const fn new(secret: String) -> Self {
-        Self(secret)
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
+use crate::secret::Secret;
+use crate::tls::{CertificateFiles, TlsFiles};
 
 /// A user and their password.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +40,7 @@ impl NKey {
         if !public.starts_with('U') {
             return Err(reason());
         }
-        Ok(Self { seed: Secret::new(seed.to_owned()), public })
+        Ok(Self { seed: Secret::new(seed), public })
     }
 
     /// The half that is never shown.
@@ -110,34 +88,15 @@ impl Auth {
     }
 }
 
-/// The files of TLS, PEM each. They are read again at every connect, so renewed ones are taken as they come.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct TlsFiles {
-    /// The authorities that a server's certificate is checked against; `None`: those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// What we show to a server that asks.
-    pub certificate: Option<CertificateFiles>,
-}
-
-/// A certificate and the key to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CertificateFiles {
-    /// The certificate, and the ones between it and the authority.
-    pub cert_file: PathBuf,
-    /// Its key.
-    pub key_file: PathBuf,
-}
-
-impl TlsFiles {
-    pub(super) fn apply(&self, mut options: ConnectOptions) -> ConnectOptions {
-        if let Some(path) = &self.ca_file {
-            options = options.add_root_certificates(path.clone());
-        }
-        if let Some(CertificateFiles { cert_file, key_file }) = &self.certificate {
-            options = options.add_client_certificate(cert_file.clone(), key_file.clone());
-        }
-        options.require_tls(true)
+/// They are read again at every connect, so renewed ones are taken as they come.
+fn with_files(files: &TlsFiles, mut options: ConnectOptions) -> ConnectOptions {
+    if let Some(path) = &files.ca_file {
+        options = options.add_root_certificates(path.clone());
     }
+    if let Some(CertificateFiles { cert_file, key_file }) = &files.certificate {
+        options = options.add_client_certificate(cert_file.clone(), key_file.clone());
+    }
+    options.require_tls(true)
 }
 
 /// How a server is known, and what it is shown.
@@ -152,7 +111,7 @@ pub enum Tls {
 impl Tls {
     pub(super) fn apply(&self, options: ConnectOptions) -> ConnectOptions {
         match self {
-            Self::Authority(files) => files.apply(options),
+            Self::Authority(files) => with_files(files, options),
             Self::Own(own) => options.tls_client_config(own.client_config()).require_tls(true),
         }
     }
@@ -164,7 +123,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "(secret)");
+        assert_eq!(format!("{:?}", Secret::new("s3cret")), "Secret(..)");
         let pair = nkeys::KeyPair::new_user();
         let seed = pair.seed().unwrap();
         let key = NKey::of_seed(&seed).unwrap();

@@ -19,7 +19,7 @@ mod source;
 mod store_trouble;
 mod stream;
 
-pub use access::{Auth, CertificateFiles, Credentials, NKey, Secret, Tls, TlsFiles};
+pub use access::{Auth, Credentials, NKey, Tls};
 pub use connect::{ConnectSettings, Connection, Peer};
 pub use error::NatsError;
 pub use hello::{HELLO_SUBJECT, MemberChannel, Word, answer_hellos, send_hello};

@@ -14,8 +14,8 @@ use async_nats::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::{CertificateFiles, NatsError};
-use crate::tls;
+use super::NatsError;
+use crate::tls::{self, CertificateFiles};
 
 /// The certificate that our own server shows, and that we show it. Its files may be renewed at any time: the server
 /// reads them at its start and when it is told to, we look when it shows something that we do not know.

@@ -13,13 +13,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::access::{Auth, Credentials, Secret, Tls};
+use super::access::{Auth, Credentials, Tls};
 use super::child::{ServerProcess, stop_stale};
 use super::connect::{ConnectSettings, Connection};
 use super::own_certificate::OwnCertificate;
 use super::server_config::{ServerFiles, ServerSettings, check_listener, write_config, write_private};
 use super::store_trouble::StoreTrouble;
 use super::{NatsError, Version, find_server_binary, random_hex, server_name};
+use crate::secret::Secret;
 
 /// 30 ms with an empty store, 0.3 s with 100,000 messages; a slow disk and millions of them take longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,6 +67,16 @@ impl ServerPid {
     #[must_use]
     pub fn get(&self) -> Option<u32> {
         Some(self.0.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Has the server read its certificates again. Connections that exist stay; new ones see the new certificates.
+    /// Without effect while it is down: it reads them at its start, too.
+    pub fn reload_certificates(&self) {
+        let pid = self.get().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Fails when it has just ended, which is a start soon.
+            let _ = rustix::process::kill_process(pid, Signal::HUP);
+        }
     }
 
     fn set(&self, process: Option<&ServerProcess>) {
@@ -159,15 +170,6 @@ impl Server {
     #[must_use]
     pub fn connect_settings(&self) -> ConnectSettings {
         self.connect.clone()
-    }
-
-    /// Has it read its certificates again. Connections that exist stay; new ones see the new certificates. Without
-    /// effect while it is down: it reads them at its start, too.
-    pub fn reload_certificates(&self) {
-        let pid = self.pid.get().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, Signal::HUP);
-        }
     }
 
     /// Stops it in order and waits for its end.

@@ -1,17 +1,14 @@
 //! The configuration of the supervised nats-server: what it may do, where it listens, who may come in.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use harmonylite_core::model::NodeId;
 
-use super::{
-    Auth, CertificateFiles, Credentials, HELLO_SUBJECT, NatsError, SERVER_NAME_PREFIX, TlsFiles, random_hex,
-};
+use super::{Auth, Credentials, HELLO_SUBJECT, NatsError, SERVER_NAME_PREFIX, random_hex};
+use crate::private_files::{self, Readers};
+use crate::tls::{CertificateFiles, TlsFiles};
 
 /// Largest message of a server of ours; external ones usually have 1 MB.
 const MAX_PAYLOAD: &str = "8MB";
@@ -108,10 +105,10 @@ impl ServerFiles {
     pub(super) fn prepare(settings: &ServerSettings) -> Result<Self, NatsError> {
         let dir = settings.data_dir.join("nats");
         let file_error = |reason| NatsError::File { action: "make", path: dir.clone(), reason };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(file_error)?;
+        private_files::make_folder(&dir).map_err(file_error)?;
         let files =
             Self { dir: dir.canonicalize().map_err(file_error)?, name: server_name(settings.node_id) };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(files.store()).map_err(file_error)?;
+        private_files::make_folder(&files.store()).map_err(file_error)?;
         Ok(files)
     }
 
@@ -165,15 +162,11 @@ pub(super) fn write_config(
 
 /// Writes a file that only we may read; a reader never sees half of it.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), NatsError> {
-    let temporary = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let _ = fs::remove_file(&temporary);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|reason| NatsError::File { action: "write", path: path.to_owned(), reason })
+    private_files::replace(path, text, Readers::Owner).map_err(|reason| NatsError::File {
+        action: "write",
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 fn render(
@@ -377,7 +370,7 @@ fn relative_include(dir: &Path, path: &Path) -> Result<PathBuf, NatsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nats::Secret;
+    use crate::secret::Secret;
 
     fn settings(listen: &str, password: Option<&str>) -> ServerSettings {
         ServerSettings {

@@ -209,7 +209,7 @@ fn server_settings(settings: &Settings) -> Result<ServerSettings, NatsError> {
             Mode::Shared => ServerRole::Leaf(Leaf {
                 urls: settings.cluster.leaf_servers.iter().map(ServerUrl::as_leaf).collect(),
                 auth: access::auth(settings)?,
-                tls: access::files(settings),
+                tls: settings.nats.tls.clone(),
             }),
         },
         max_file_store: file_store_max(log.max_bytes, log.shards),

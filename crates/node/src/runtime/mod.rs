@@ -55,7 +55,7 @@ use self::wal::WalView;
 use self::watchdog::{Progress, Watchdog};
 use crate::config::{Mode, Settings};
 use crate::exit::{ExitCode, ExitError};
-use crate::nats::Connection;
+use crate::nats::{Connection, ServerPid};
 use crate::telemetry::LogLevels;
 
 /// Requests to one source that may wait: the core sends a handful, and credit in lumps.
@@ -164,7 +164,7 @@ async fn operate(
     let connection = home.connection();
     let members = Members::start(settings, me, saved.as_deref(), connection, (&inputs, &calls, &tasks));
     let seq_map_calls = calls.clone();
-    let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, &tasks));
+    let own = reload.map(|reload| serve_reloads(reload, &manager, &calls, home.pid(), &tasks));
     let receivers = Receivers { calls, own, members: members.clone() };
     serve_calls(settings, summary.watching(wal), connection, receivers, &tasks);
     watch_certificate(settings, &tasks);
@@ -219,11 +219,12 @@ fn serve_reloads(
     reload: Reload,
     manager: &ServiceManager,
     calls: &mpsc::Sender<Call>,
+    server: ServerPid,
     tasks: &CancellationToken,
 ) -> (LogLevels, mpsc::Sender<ReloadCall>) {
     let levels = reload.levels.clone();
     let (requests, received) = mpsc::channel(CALLS_MAX);
-    let reloader = Reloader::new(reload, manager.clone(), calls.clone());
+    let reloader = Reloader::new(reload, manager.clone(), calls.clone(), server);
     spawn_until(tasks, reloader.serve(received));
     (levels, requests)
 }

@@ -16,6 +16,7 @@ use super::in_ms;
 use super::service_manager::ServiceManager;
 use crate::config::{Loaded, Settings, Values};
 use crate::exit::ExitError;
+use crate::nats::ServerPid;
 use crate::orders::Reloaded;
 use crate::telemetry::LogLevels;
 
@@ -71,11 +72,18 @@ pub(crate) struct Reloader {
     reload: Reload,
     manager: ServiceManager,
     calls: mpsc::Sender<Call>,
+    /// Our own server, if there is one.
+    server: ServerPid,
 }
 
 impl Reloader {
-    pub(crate) fn new(reload: Reload, manager: ServiceManager, calls: mpsc::Sender<Call>) -> Self {
-        Self { reload, manager, calls }
+    pub(crate) fn new(
+        reload: Reload,
+        manager: ServiceManager,
+        calls: mpsc::Sender<Call>,
+        server: ServerPid,
+    ) -> Self {
+        Self { reload, manager, calls, server }
     }
 
     /// Until the task is dropped.
@@ -106,6 +114,10 @@ impl Reloader {
         // The driver is gone only when the node ends.
         let _ending = self.calls.send(Call::Retune(Retuning::of(&settings))).await;
         self.reload.running.adopt(&values, &at_once);
+        // The files may have changed although their names have not. Connections of ours read them by themselves.
+        if settings.nats.tls.is_some() {
+            self.server.reload_certificates();
+        }
         let paths =
             |keys: Vec<&crate::config::keys::Key>| keys.iter().map(|key| key.path.to_owned()).collect();
         Ok(Reloaded {

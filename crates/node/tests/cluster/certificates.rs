@@ -48,6 +48,8 @@ fn nodes_with_certificates_replicate_through_kills_and_renewals() -> Result<()> 
     for node in &mut cluster.nodes {
         equip(node, authority.path())?;
     }
+    // Its server's own words are in the log then.
+    cluster.nodes[0].set("logging.verbose", "true");
     cluster.start_all()?;
     cluster.nodes[0].execute("INSERT INTO t VALUES(1, 'one')")?;
     cluster.nodes[1].execute("INSERT INTO t VALUES(2, 'two')")?;
@@ -61,6 +63,15 @@ fn nodes_with_certificates_replicate_through_kills_and_renewals() -> Result<()> 
     cluster.nodes[0].kill9_server()?;
     cluster.nodes[0].execute("INSERT INTO t VALUES(3, 'three')")?;
     wait_number(&cluster.nodes[1], COUNT, 3)?;
+    certs(authority.path(), &["node", "--node-id", "1", "--force"])?;
+    let told =
+        cluster.nodes[0].command_output(&["reload", "--db", &cluster.nodes[0].db().display().to_string()])?;
+    ensure!(told.status.success(), "{told:?}");
+    // What new connections are shown after that is tested beside the server (nats/tls.rs).
+    wait("a server that has read its certificates again", DEADLINE, || {
+        fs::read_to_string(cluster.nodes[0].log_file())
+            .is_ok_and(|log| log.contains("Reloaded server configuration"))
+    })?;
     ensure!(cluster.nodes[1].stop()?.success());
     cluster.nodes[0].execute("INSERT INTO t VALUES(4, 'four')")?;
     cluster.start_all()?;

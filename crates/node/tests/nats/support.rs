@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harmonylite::nats::{
-    Auth, ConnectSettings, Connection, Credentials, NKey, Secret, Server, ServerEvent, ServerRole,
-    ServerSettings, StreamIdentity, StreamSettings, ensure_stream,
+    Auth, ConnectSettings, Connection, Credentials, NKey, Server, ServerEvent, ServerRole, ServerSettings,
+    StreamIdentity, StreamSettings, ensure_stream,
 };
+use harmonylite::secret::Secret;
 use harmonylite_core::codec::Message;
 use harmonylite_core::model::{FrameMark, NodeId, Shard};
 use tempfile::TempDir;

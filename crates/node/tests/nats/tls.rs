@@ -4,10 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-use harmonylite::nats::{
-    Auth, CertificateFiles, ConnectSettings, Connection, ListenerTls, NatsError, ServerEvent, Tls, TlsFiles,
-};
-use harmonylite::tls::{Authority, Validity};
+use harmonylite::nats::{Auth, ConnectSettings, Connection, ListenerTls, NatsError, ServerEvent, Tls};
+use harmonylite::tls::{Authority, CertificateFiles, TlsFiles, Validity};
 
 use crate::support::{DEADLINE, TestServer, connect, credentials, eventually, soon};
 
@@ -158,7 +156,7 @@ async fn our_own_connection_needs_no_name_of_this_machine_and_outlives_renewals_
             test.kill();
             while soon("news", test.events.recv()).await != Some(ServerEvent::Restarted) {}
         } else {
-            test.server.reload_certificates();
+            test.server.pid().reload_certificates();
         }
         let shown = harmonylite::tls::read_chain(&renewed.cert_file).unwrap().remove(0);
         eventually_shown(&test, &shown).await;
