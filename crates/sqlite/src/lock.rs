@@ -92,6 +92,15 @@ fn lock(mut file: &File, path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Not left to the closing of the file: a child that another thread is just about to start has a copy of it until it runs its
+/// own program, and the next holder would be turned away meanwhile.
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // The closing does it then, a moment later.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Is the file that we locked still the one that others would open?
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
@@ -108,4 +117,21 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     }
     StoreError::new(StoreErrorKind::ReadOnly, message)
         .hint("the user that runs harmonylite must be able to write in the database's directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_let_go_can_be_had_although_a_child_still_has_a_copy_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("app.db");
+        File::create(&database).unwrap();
+        let first = LockFile::acquire(&database).unwrap();
+        let _copy = first.file.try_clone().unwrap();
+        assert_eq!(LockFile::acquire(&database).unwrap_err().kind, StoreErrorKind::Locked);
+        drop(first);
+        LockFile::acquire(&database).unwrap();
+    }
 }

@@ -192,7 +192,7 @@ struct Launcher {
     trouble: StoreTrouble,
     stop: CancellationToken,
     /// Two servers on one directory both start and corrupt it silently. Held until the child is gone.
-    _lock: File,
+    _lock: StoreLock,
 }
 
 impl Launcher {
@@ -348,12 +348,24 @@ impl Launcher {
     }
 }
 
-fn lock_store(files: &ServerFiles) -> Result<File, NatsError> {
+/// The lock on a directory of streams.
+#[derive(Debug)]
+struct StoreLock(File);
+
+/// Not left to the closing of the file, of which a child that is just being started has a copy for a moment.
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // The closing does it then.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock_store(files: &ServerFiles) -> Result<StoreLock, NatsError> {
     let path = files.lock();
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = open.map_err(|reason| NatsError::File { action: "open", path: path.clone(), reason })?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(StoreLock(lock)),
         Err(fs::TryLockError::WouldBlock) => Err(NatsError::StoreLocked { path }),
         Err(fs::TryLockError::Error(reason)) => Err(NatsError::File { action: "lock", path, reason }),
     }
