@@ -84,6 +84,8 @@ pub const HEARTBEAT_MS: u64 = 2_500;
 pub const HEARTBEATS_MISSED_MAX: u64 = 4;
 /// The same in milliseconds.
 pub const SILENT_AFTER_MS: u64 = HEARTBEAT_MS * HEARTBEATS_MISSED_MAX;
+/// For how long a record of a process that was killed may be under way, in milliseconds.
+pub const RECORD_LATE_MAX_MS: u64 = 60_000;
 /// For how long a caller that was refused and does not come again is shown, in milliseconds.
 pub const REFUSED_SHOWN_MS: u64 = 60_000;
 /// Callers that were refused and are shown.

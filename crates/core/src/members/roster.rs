@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::limits::{KNOWN_MEMBERS_MAX, REFUSED_CALLERS_MAX, REFUSED_SHOWN_MS, SILENT_AFTER_MS};
+use crate::limits::{
+    KNOWN_MEMBERS_MAX, RECORD_LATE_MAX_MS, REFUSED_CALLERS_MAX, REFUSED_SHOWN_MS, SILENT_AFTER_MS,
+};
 use crate::model::{Incarnation, NodeId};
 
 use super::backlog::Lag;
@@ -83,9 +85,31 @@ pub(super) struct Member {
     pub(super) told_ms: Option<u64>,
     pub(super) forgotten: bool,
     /// The process of the same home that was heard before: if it is heard again there are two of them.
-    predecessor: Option<(u64, u64)>,
+    predecessor: Option<Predecessor>,
     /// Processes that turned out to be second ones.
     second: BTreeSet<u64>,
+}
+
+/// A process that another one of the same home has replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Predecessor {
+    process: u64,
+    /// Its newest record then.
+    beat: u64,
+    /// When the other one was heard first, on the clock that is never set.
+    replaced_ms: u64,
+}
+
+impl Predecessor {
+    /// Does `record` show that it goes on beside `successor`? What it said before it was killed may still be under way when
+    /// the next process is heard. Both have the clock of one machine; where they have not, since a whole machine was copied
+    /// and its clock is behind, that is found out when nothing can be under way any more.
+    fn goes_on(&self, now: Moment, record: &MemberRecord, successor: &MemberRecord) -> bool {
+        let is_newer = self.process == record.process && record.version.beat > self.beat;
+        let may_be_late = record.beat_ms <= successor.version.started_ms
+            && now.steady_ms.saturating_sub(self.replaced_ms) < RECORD_LATE_MAX_MS;
+        is_newer && !may_be_late
+    }
 }
 
 /// The member list of one node.
@@ -98,7 +122,9 @@ pub struct Roster {
     beat: u64,
     pub(super) members: BTreeMap<NodeId, Member>,
     refused: VecDeque<RefusedCaller>,
-    /// The live node with our id that came first.
+    /// Somebody says that there is a live node with our id that came first.
+    suspect: Option<Holder>,
+    /// There is one.
     holder: Option<Holder>,
 }
 
@@ -128,6 +154,7 @@ impl Roster {
             beat: 0,
             members,
             refused: VecDeque::new(),
+            suspect: None,
             holder: None,
         }
     }
@@ -203,7 +230,7 @@ impl Roster {
                 let other =
                     |holder: &Holder| holder.node == self.me.node && holder.process != self.me.process;
                 if let Some(holder) = refusal.holder.clone().filter(other) {
-                    self.holder = Some(holder);
+                    self.suspect(holder);
                 }
                 Heard::Refused(refusal.clone())
             }
@@ -216,9 +243,25 @@ impl Roster {
         self.holder.as_ref()
     }
 
+    /// The same, if somebody says so: it may have ended since it was heard.
+    #[must_use]
+    pub fn suspected(&self) -> Option<&Holder> {
+        self.holder.as_ref().or(self.suspect.as_ref())
+    }
+
     /// Forgets that there was one: it is to be asked again.
     pub fn clear_holder(&mut self) {
-        self.holder = None;
+        (self.holder, self.suspect) = (None, None);
+    }
+
+    /// It is alive for certain when it speaks itself, or when it was heard again since we were refused before.
+    fn suspect(&mut self, holder: Holder) {
+        let before = self.suspect.replace(holder.clone());
+        let grown =
+            before.is_some_and(|before| before.process == holder.process && before.version < holder.version);
+        if holder.itself || grown {
+            self.holder = Some(holder);
+        }
     }
 
     /// Removes a member, here and wherever our records come to. One that comes back is a member again.
@@ -339,17 +382,21 @@ impl Roster {
         if record.life == Life::Stopped {
             return Ok(false);
         }
-        let returned = member
-            .predecessor
-            .is_some_and(|(process, beat)| process == record.process && record.version.beat > beat);
-        if returned {
+        if member.predecessor.is_some_and(|predecessor| predecessor.goes_on(now, record, current)) {
             // We took the newer one for a restart of this one.
             member.second.insert(current.process);
             member.predecessor = None;
             return Ok(true);
         }
+        if member.predecessor.is_some_and(|predecessor| predecessor.process == record.process) {
+            return Ok(false);
+        }
         if current.home == record.home && !member.second.contains(&record.process) {
-            member.predecessor = Some((current.process, current.version.beat));
+            member.predecessor = Some(Predecessor {
+                process: current.process,
+                beat: current.version.beat,
+                replaced_ms: now.steady_ms,
+            });
             return Ok(true);
         }
         let earlier =

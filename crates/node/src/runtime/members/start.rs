@@ -51,7 +51,7 @@ pub(crate) async fn check(
     while others.may_know() && !stop.is_cancelled() {
         roster.clear_holder();
         others.ask(&mut roster).await;
-        let Some(holder) = roster.holder().cloned() else { return Ok(()) };
+        let Some(holder) = roster.suspected().cloned() else { return Ok(()) };
         let grown = before
             .as_ref()
             .is_some_and(|before| before.process == holder.process && before.version < holder.version);
@@ -130,7 +130,7 @@ impl Others {
 /// Takes an answer: does somebody have our id?
 fn tells_holder(roster: &mut Roster, now: Moment, answer: &Answer) -> bool {
     roster.on_answer(now, answer);
-    roster.holder().is_some()
+    roster.suspected().is_some()
 }
 
 /// Nobody knows how many will answer: those who do, do so at once.
