@@ -174,25 +174,40 @@ fn unreadable(reason: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Sqlite, format!("an own frame cannot be read: {reason}"))
 }
 
+/// What the log has of the keys of some rows, from the oldest of them on.
+struct Logged(HashMap<CanonicalKey, Vec<i64>>);
+
+impl Logged {
+    fn read(session: &Session<'_>, table: &Table, rows: &[&Incoming]) -> Result<Self, StoreError> {
+        let canonical = |key: &[Value]| CanonicalKey::of(&table.schema, key);
+        let mut logged: HashMap<CanonicalKey, Vec<i64>> =
+            rows.iter().map(|row| (canonical(&row.key), Vec::new())).collect();
+        let oldest = rows.iter().map(|row| row.version.version.hlc.get()).min().unwrap_or(i64::MAX);
+        each_log_row(session, table, oldest - 1, i64::MAX, |id, _, key| {
+            if let Some(ids) = logged.get_mut(&canonical(&key)) {
+                ids.push(id);
+            }
+        })?;
+        Ok(Self(logged))
+    }
+
+    /// The ids of its key, in order.
+    fn of(&self, table: &Table, row: &Incoming) -> &[i64] {
+        self.0.get(&CanonicalKey::of(&table.schema, &row.key)).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// (1) of R9: a row whose id is not in our log under its key, or is the key's last one there and yet has another image.
 fn rows_that_differ(
     session: &Session<'_>,
     table: &Table,
     rows: &[&Incoming],
 ) -> Result<Option<String>, StoreError> {
-    let Some(oldest) = rows.iter().map(|row| row.version.version.hlc.get()).min() else { return Ok(None) };
-    let canonical = |key: &[Value]| CanonicalKey::of(&table.schema, key);
-    let mut logged: HashMap<CanonicalKey, Vec<i64>> =
-        rows.iter().map(|row| (canonical(&row.key), Vec::new())).collect();
-    each_log_row(session, table, oldest - 1, i64::MAX, |id, _, key| {
-        if let Some(ids) = logged.get_mut(&canonical(&key)) {
-            ids.push(id);
-        }
-    })?;
+    let logged = Logged::read(session, table, rows)?;
     let mut stored = session.rows(table);
     for row in rows {
         let id = row.version.version.hlc.get();
-        let ids = logged.get(&canonical(&row.key)).map_or(&[][..], Vec::as_slice);
+        let ids = logged.of(table, row);
         let name = &table.schema.name;
         if !ids.contains(&id) {
             return Ok(Some(format!(
@@ -207,13 +222,15 @@ fn rows_that_differ(
 }
 
 /// The same for rows up to `stamped`, whose log rows may be trimmed: a write of ours left its version, or a greater one.
-/// A late frame of a shared stream may come when we have stamped far beyond what it has.
+/// A late frame of a shared stream may come when we have stamped far beyond what it has. When the row was written again
+/// since, and that is not stamped yet, the stamp may have taken the later content.
 fn never_written(
     session: &Session<'_>,
     table: &Table,
     rows: &[&Incoming],
 ) -> Result<Option<String>, StoreError> {
     let mut here = session.rows(table);
+    let mut logged = None;
     for row in rows {
         let (stored, sent) = (here.stored(&row.key)?, row.version);
         let known = match stored {
@@ -222,7 +239,15 @@ fn never_written(
                     (Some(ours), Some(theirs)) => ours.comparable(theirs) && ours != theirs,
                     _ => false,
                 };
-                stored.version.tombstone == sent.tombstone && !other
+                if other || stored.version.tombstone != sent.tombstone {
+                    let logged = match &mut logged {
+                        Some(logged) => logged,
+                        none => none.insert(Logged::read(session, table, rows)?),
+                    };
+                    logged.of(table, row).last().is_some_and(|last| *last > sent.version.hlc.get())
+                } else {
+                    true
+                }
             }
             Some(stored) => stored.version.version > sent.version,
             None => false,

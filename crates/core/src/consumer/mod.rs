@@ -279,6 +279,11 @@ impl Consumer {
         self.apply.in_flight() || !self.inspecting.is_empty()
     }
 
+    /// Groups are with the store. Their answer settles them with the sources that they came from: those must still be there.
+    pub(crate) fn is_applying(&self) -> bool {
+        self.apply.in_flight()
+    }
+
     /// Something that came, or that a stream is known to have, is not applied yet. What a stopped source misses is not
     /// waited for, and what one has that is out of reach is not known.
     pub(crate) fn is_behind(&self) -> bool {

@@ -184,6 +184,27 @@ fn a_new_life_does_not_wait_for_a_read_that_the_store_refused() {
     assert_eq!(node.take(), []);
 }
 
+/// Found by the simulator (seed 5073940): the answer came to the sources of the new life, whose groups it seemed to settle;
+/// they counted less than none under way, and the own streams were never read to their end.
+#[test]
+fn a_new_life_begins_when_the_apply_under_way_is_answered() {
+    let committed = Input::Applied(Applied::default());
+    for answer in [committed, Input::ApplyFailed(ApplyFailure::Busy)] {
+        let mut node = Node::with(state(), |settings| settings.shared = true);
+        node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+        node.send(Input::LogRead(LogRead::default()));
+        node.deliver(&own(), 1, &group_of(2, 0, 10, 1)[0].bytes);
+        node.take_apply();
+        node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+        node.send(Input::OwnFramesInspected { older_copy: Some("not in the log".to_owned()) });
+        assert!(!node.take().contains(&Effect::MintIncarnation), "an apply is under way");
+        node.send(answer);
+        let effects = node.take();
+        assert!(effects.contains(&Effect::MintIncarnation), "{effects:?}");
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Apply(_))), "{effects:?}");
+    }
+}
+
 /// Its positions are of the old life: saved after the new one has begun, they would hide rows that it has to send.
 #[test]
 fn nothing_is_saved_between_the_sign_of_an_older_copy_and_the_new_life() {

@@ -209,10 +209,17 @@ impl Node {
     }
 
     pub(crate) fn housekeep_at(&mut self, now_ms: u64) -> Housekept {
+        self.housekeep_with(u64::MAX, now_ms)
+    }
+
+    /// With at most so many rows of the log.
+    pub(crate) fn housekeep_rows(&mut self, rows: u64) -> Housekept {
+        self.housekeep_with(rows, NOW_MS)
+    }
+
+    fn housekeep_with(&mut self, rows: u64, now_ms: u64) -> Housekept {
         let published = self.published.clone();
-        self.store
-            .housekeep(&Housekeep { published, checkpoints: BTreeMap::new(), rows: u64::MAX }, now_ms)
-            .unwrap()
+        self.store.housekeep(&Housekeep { published, checkpoints: BTreeMap::new(), rows }, now_ms).unwrap()
     }
 
     /// Writes that fire no trigger: what the application did while ours were missing.
