@@ -1,4 +1,5 @@
-//! What an application waits for its own writes while the full load of another node is applied to its database.
+//! What an application waits for its own writes while the load of another node is applied to its database: a steady one, and
+//! as much as that node can write.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
@@ -27,33 +28,59 @@ struct Round {
     load_applied: f64,
 }
 
-/// How the application commits, and what the figures are called then.
+/// How the other node writes.
+#[derive(Clone, Copy)]
+struct Loading {
+    /// Rows in a transaction.
+    batch: i64,
+    /// From one transaction to the next; without it, as fast as it can.
+    every: Option<Duration>,
+}
+
+const STEADY: Loading = Loading { batch: 10, every: Some(Duration::from_millis(1)) };
+const FULL_SPEED: Loading = Loading { batch: BATCH, every: None };
+
+/// How the application commits, what load it meets, and what the figures are called then.
 struct Case {
     durability: Durability,
+    loading: Loading,
     title: &'static str,
     /// Name and description: p50, p99, the slowest, the load.
     figures: [(&'static str, &'static str); 4],
 }
 
-const CASES: [Case; 2] = [
+const CASES: [Case; 3] = [
     Case {
         durability: Durability::Normal,
-        title: "synchronous NORMAL",
+        loading: STEADY,
+        title: "synchronous NORMAL, a steady load",
         figures: [
-            ("normal_p50", "synchronous NORMAL: a write, p50"),
-            ("normal_p99", "synchronous NORMAL: a write, p99"),
-            ("normal_max", "synchronous NORMAL: a write, the slowest"),
-            ("normal_load", "synchronous NORMAL: the load, applied"),
+            ("steady_p50", "NORMAL, steady: a write, p50"),
+            ("steady_p99", "NORMAL, steady: a write, p99"),
+            ("steady_max", "NORMAL, steady: a write, the slowest"),
+            ("steady_load", "NORMAL, steady: the load, applied"),
+        ],
+    },
+    Case {
+        durability: Durability::Normal,
+        loading: FULL_SPEED,
+        title: "synchronous NORMAL, full speed",
+        figures: [
+            ("normal_p50", "NORMAL, full speed: a write, p50"),
+            ("normal_p99", "NORMAL, full speed: a write, p99"),
+            ("normal_max", "NORMAL, full speed: a write, the slowest"),
+            ("normal_load", "NORMAL, full speed: the load, applied"),
         ],
     },
     Case {
         durability: Durability::Full,
-        title: "synchronous FULL",
+        loading: FULL_SPEED,
+        title: "synchronous FULL, full speed",
         figures: [
-            ("full_p50", "synchronous FULL: a write, p50"),
-            ("full_p99", "synchronous FULL: a write, p99"),
-            ("full_max", "synchronous FULL: a write, the slowest"),
-            ("full_load", "synchronous FULL: the load, applied"),
+            ("full_p50", "FULL, full speed: a write, p50"),
+            ("full_p99", "FULL, full speed: a write, p99"),
+            ("full_max", "FULL, full speed: a write, the slowest"),
+            ("full_load", "FULL, full speed: the load, applied"),
         ],
     },
 ];
@@ -74,7 +101,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
         for round in 1..=bench.plan.rounds {
             bench.say(Subject::Application, case.title, round);
             let application = cluster.nodes[1].application(case.durability)?;
-            rounds.push(one_round(&cluster, &application, load_end, next, count)?);
+            rounds.push(one_round(&cluster, &application, case.loading, load_end, next, count)?);
             next += 2 * i64::from(count);
             cluster.settle_equal()?;
         }
@@ -86,6 +113,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
 fn one_round(
     cluster: &Cluster<'_>,
     application: &Application,
+    loading: Loading,
     load_end: i64,
     first: i64,
     count: u32,
@@ -95,7 +123,7 @@ fn one_round(
     let (ended, written) = (&AtomicBool::new(false), &AtomicI64::new(0));
     let load = cluster.nodes[0].application(Durability::Normal)?;
     // No two rounds write the same values: an equal row might be less work.
-    let writes = Load { end: load_end, generation: first << 20 };
+    let writes = Load { loading, end: load_end, generation: first << 20 };
     thread::scope(|scope| {
         let loader = scope.spawn(move || cluster.or_end_all(writes.run(cluster, &load, ended, written)));
         let measured = under_load(cluster, application, first + i64::from(count), count, written);
@@ -108,12 +136,13 @@ fn one_round(
 
 /// The rows before `end`, with values of a generation.
 struct Load {
+    loading: Loading,
     end: i64,
     generation: i64,
 }
 
 impl Load {
-    /// Writes them as fast as it can, again and again, until it is told to end.
+    /// Writes them at its pace, again and again, until it is told to end. Whoever is late does not wait.
     fn run(
         mut self,
         cluster: &Cluster<'_>,
@@ -122,8 +151,11 @@ impl Load {
         written: &AtomicI64,
     ) -> Result<(), ExitError> {
         let (mut guard, mut next) = (cluster.guard(), FIRST_ROW);
+        let mut due = Instant::now();
         while !ended.load(Ordering::Relaxed) {
-            let end = self.end.min(next + BATCH);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += self.loading.every.unwrap_or_default();
+            let end = self.end.min(next + self.loading.batch);
             application.overwrite(next..end, self.generation)?;
             written.fetch_add(end - next, Ordering::Relaxed);
             next = end;
