@@ -267,6 +267,8 @@ fn begin_life(session: &Session<'_>, old: i64, origin: Origin) -> Result<(), Sto
     let connection = session.connection;
     let sent = published(connection)?;
     stamp(session, &sent, usize::MAX)?;
+    // A later id must be above those of the log rows that go now.
+    raise_observed(connection, log_end(connection)?)?;
     let stretch = Stretch::read(session, 0, usize::MAX)?;
     for table in stretch.tables(session) {
         hand_over(session, table, &sent, origin)?;
@@ -275,7 +277,7 @@ fn begin_life(session: &Session<'_>, old: i64, origin: Origin) -> Result<(), Sto
         set_position(connection, old, *shard, *through)?;
     }
     connection.execute(&format!("DELETE FROM main.{PUBLISHED}"), [])?;
-    raise_observed(connection, log_end(connection)?)
+    Ok(())
 }
 
 /// The log rows of `table` that are sent go, the versions that are not change hands.
