@@ -309,7 +309,10 @@ impl Replicator {
 
     /// A new life begins when the old one has all its answers (R9).
     fn mint(&mut self, effects: &mut Effects) {
-        if self.minting == Minting::Wanted && !self.publisher.is_busy() && !self.consumer.is_applying() {
+        let answered = !self.publisher.is_busy()
+            && !self.consumer.is_applying()
+            && self.housekeeping.in_flight.is_none();
+        if self.minting == Minting::Wanted && answered {
             self.minting = Minting::Asked;
             effects.push(Effect::MintIncarnation);
         }

@@ -53,28 +53,34 @@ pub struct Holder {
     /// Its process.
     #[n(1)]
     pub process: u64,
-    /// When that started, and its newest record: one that grows between two refusals is alive for certain.
+    /// When that started, and its newest record: one that grows between two refusals by one teller is alive for certain.
     #[n(2)]
     pub version: MemberVersion,
     /// Where it is reached.
     #[n(3)]
     pub address: Option<String>,
-    /// The refusal comes from itself: it is alive for certain.
-    #[n(4)]
-    pub itself: bool,
+    /// Which node says so: of the holder itself it is certain that it is alive.
+    #[n(5)]
+    pub teller: NodeId,
 }
 
 impl Holder {
-    /// The node of `record`; `itself` when that is who speaks.
+    /// The node of `record`, as `teller` knows it.
     #[must_use]
-    pub fn of(record: &MemberRecord, itself: bool) -> Self {
+    pub fn of(record: &MemberRecord, teller: NodeId) -> Self {
         Self {
             node: record.node,
             process: record.process,
             version: record.version,
             address: record.address.clone(),
-            itself,
+            teller,
         }
+    }
+
+    /// Does the holder itself say so?
+    #[must_use]
+    pub fn is_teller(&self) -> bool {
+        self.teller == self.node
     }
 }
 

@@ -122,8 +122,8 @@ pub struct Roster {
     beat: u64,
     pub(super) members: BTreeMap<NodeId, Member>,
     refused: VecDeque<RefusedCaller>,
-    /// Somebody says that there is a live node with our id that came first.
-    suspect: Option<Holder>,
+    /// Who says that there is a live node with our id that came first, and what was said last.
+    suspects: BTreeMap<NodeId, Holder>,
     /// There is one.
     holder: Option<Holder>,
 }
@@ -154,7 +154,7 @@ impl Roster {
             beat: 0,
             members,
             refused: VecDeque::new(),
-            suspect: None,
+            suspects: BTreeMap::new(),
             holder: None,
         }
     }
@@ -227,14 +227,19 @@ impl Roster {
                 Err(refusal) => Heard::Refused(refusal),
             },
             Answer::Refused(refusal) => {
-                let other =
-                    |holder: &Holder| holder.node == self.me.node && holder.process != self.me.process;
-                if let Some(holder) = refusal.holder.clone().filter(other) {
+                if let Some(holder) = self.rival(refusal).cloned() {
                     self.suspect(holder);
                 }
                 Heard::Refused(refusal.clone())
             }
         }
+    }
+
+    /// Who has our id, if that is what a refusal says: it may have ended since its teller heard it.
+    #[must_use]
+    pub fn rival<'a>(&self, refusal: &'a Refusal) -> Option<&'a Holder> {
+        let other = |holder: &&Holder| holder.node == self.me.node && holder.process != self.me.process;
+        refusal.holder.as_ref().filter(other)
     }
 
     /// The live node that has our id and came first: this process must not go on.
@@ -243,23 +248,16 @@ impl Roster {
         self.holder.as_ref()
     }
 
-    /// The same, if somebody says so: it may have ended since it was heard.
-    #[must_use]
-    pub fn suspected(&self) -> Option<&Holder> {
-        self.holder.as_ref().or(self.suspect.as_ref())
-    }
-
-    /// Forgets that there was one: it is to be asked again.
-    pub fn clear_holder(&mut self) {
-        (self.holder, self.suspect) = (None, None);
-    }
-
-    /// It is alive for certain when it speaks itself, or when it was heard again since we were refused before.
+    /// It is alive for certain when it speaks itself, or when it was heard again since its teller refused us before:
+    /// what one knows of it may be older than what another does.
     fn suspect(&mut self, holder: Holder) {
-        let before = self.suspect.replace(holder.clone());
+        if self.suspects.len() >= KNOWN_MEMBERS_MAX {
+            self.suspects.clear();
+        }
+        let before = self.suspects.insert(holder.teller, holder.clone());
         let grown =
             before.is_some_and(|before| before.process == holder.process && before.version < holder.version);
-        if holder.itself || grown {
+        if holder.is_teller() || grown {
             self.holder = Some(holder);
         }
     }
@@ -348,9 +346,9 @@ impl Roster {
         let ours = (own.life != Life::Running, own.version.started_ms, own.process);
         let theirs = (record.life != Life::Running, record.version.started_ms, record.process);
         if ours < theirs {
-            return Refusal::taken(Holder::of(own, true));
+            return Refusal::taken(Holder::of(own, own.node));
         }
-        let holder = Holder::of(record, true);
+        let holder = Holder::of(record, record.node);
         if record.life == Life::Running {
             self.holder = Some(holder.clone());
         }
@@ -404,7 +402,7 @@ impl Roster {
         if earlier && record.life == Life::Running {
             return Ok(true);
         }
-        Err(Refusal::taken(Holder::of(current, false)))
+        Err(Refusal::taken(Holder::of(current, self.me.node)))
     }
 
     fn believe(&mut self, now: Moment, record: &MemberRecord) {

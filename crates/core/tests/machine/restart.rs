@@ -205,6 +205,24 @@ fn a_new_life_begins_when_the_apply_under_way_is_answered() {
     }
 }
 
+#[test]
+fn a_new_life_begins_when_the_housekeeping_under_way_is_answered() {
+    let (request, error) = (StoreRequest::Housekeep, "database is locked".to_owned());
+    for answer in [Input::Housekept(Housekept::default()), Input::StoreFailed { request, busy: true, error }]
+    {
+        let mut node = Node::with(state(), |settings| settings.shared = true);
+        node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+        node.send(Input::LogRead(LogRead::default()));
+        node.send(Input::TimerFired(Timer::Housekeeping));
+        assert!(node.take().iter().any(|effect| matches!(effect, Effect::Housekeep(_))));
+        node.deliver(&own(), 1, &group_of(1, 10, 20, 1)[0].bytes);
+        node.send(Input::OwnFramesInspected { older_copy: Some("not in the log".to_owned()) });
+        assert!(!node.take().contains(&Effect::MintIncarnation), "housekeeping is under way");
+        node.send(answer);
+        assert!(node.take().contains(&Effect::MintIncarnation));
+    }
+}
+
 /// Its positions are of the old life: saved after the new one has begun, they would hide rows that it has to send.
 #[test]
 fn nothing_is_saved_between_the_sign_of_an_older_copy_and_the_new_life() {

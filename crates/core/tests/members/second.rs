@@ -24,15 +24,16 @@ fn a_second_node_is_refused_at_start_while_the_first_is_alive_and_not_after() {
     let mut second = starting(11, 99, 5);
     let answer = ask(&mut second, &mut witness, 5);
     assert!(is_refused(&answer, RefusalKind::Taken), "{answer:?}");
-    second.on_answer(at(5), &answer);
+    let heard = second.on_answer(at(5), &answer);
     assert!(second.holder().is_none(), "it may be gone since it was heard");
-    let holder = second.suspected().unwrap().clone();
-    assert_eq!((holder.process, holder.itself), (100, false));
+    let holder = refusal_of(&heard).holder.clone().unwrap();
+    assert_eq!((holder.process, holder.teller), (100, node(2)));
     assert_eq!(holder.address.as_deref(), Some("10.0.0.1:4221"));
     // The first one is heard again: its record grew.
     call(&mut first, &mut witness, 6);
-    let Answer::Refused(again) = ask(&mut second, &mut witness, 7) else { panic!("not refused") };
-    assert!(again.holder.unwrap().version > holder.version);
+    let again = ask(&mut second, &mut witness, 7);
+    second.on_answer(at(7), &again);
+    assert!(second.holder().is_some_and(|again| again.version > holder.version));
     // It falls silent: the node may move.
     assert!(matches!(ask(&mut second, &mut witness, 6 + SILENT_S), Answer::Welcome(_)));
 }
@@ -162,6 +163,36 @@ fn one_refusal_because_of_a_node_that_is_not_heard_again_ends_nobody() {
     }
     assert!(second.holder().is_none());
     assert_eq!(call(&mut second, &mut witness, 6 + SILENT_S), Heard::Member(node(2)));
+}
+
+/// What the second one knows of the killed node is newer than what the first knows: that is no sign of life.
+#[test]
+fn refusals_of_two_tellers_who_heard_a_killed_node_at_different_times_end_nobody() {
+    let (mut first, mut early, mut late) = (roster(1), roster(2), roster(3));
+    let mut second = running(identity(1, 11, 99, 5), 5);
+    call(&mut first, &mut early, 6);
+    call(&mut first, &mut late, 7);
+    for seconds in [8, 9, 11, 13] {
+        for witness in [&mut early, &mut late] {
+            assert_eq!(refusal_of(&call(&mut second, witness, seconds)).kind, RefusalKind::Taken);
+        }
+    }
+    assert!(second.holder().is_none());
+    // Heard again by one of them, it is one.
+    call(&mut first, &mut early, 14);
+    call(&mut second, &mut early, 15);
+    assert!(second.holder().is_some());
+}
+
+/// A node that starts hears two others that have one id: that is their trouble.
+#[test]
+fn two_nodes_with_one_id_of_others_are_no_rivals_of_ours() {
+    let (mut first, mut second) = (running(identity(1, 10, 1, 3), 3), running(identity(1, 11, 99, 5), 5));
+    let mut witness = roster(2);
+    call(&mut witness, &mut first, 6);
+    let heard = call(&mut witness, &mut second, 7);
+    assert_eq!(refusal_of(&heard).holder.as_ref().unwrap().process, 10);
+    assert_eq!((witness.rival(refusal_of(&heard)), witness.holder()), (None, None));
 }
 
 #[test]

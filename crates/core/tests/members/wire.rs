@@ -168,7 +168,7 @@ fn another_format_is_named_and_a_field_more_is_skipped() {
 #[test]
 fn a_refusal_travels_with_its_holder() {
     let record = super::beat(&mut roster(1), 1);
-    let holder = Some(Holder::of(&record, true));
+    let holder = Some(Holder::of(&record, record.node));
     let refusal = Refusal { kind: RefusalKind::Taken, reason: "taken".to_owned(), holder };
     let answer = Answer::Refused(refusal);
     assert_eq!(decode_answer(&encode_answer(&answer)), Ok(answer));

@@ -110,7 +110,7 @@ impl Server {
         let own = own_certificate(&settings)?;
         let (binary, version) = find_server_binary(settings.binary.as_deref())?;
         let files = ServerFiles::prepare(&settings)?;
-        let lock = lock_store(&files)?;
+        let lock = lock_store(files.lock())?;
         stop_stale(&files).await?;
         let listen = choose_listener(settings.listen, &files)?;
         let local = local_credentials()?;
@@ -360,8 +360,7 @@ impl Drop for StoreLock {
     }
 }
 
-fn lock_store(files: &ServerFiles) -> Result<StoreLock, NatsError> {
-    let path = files.lock();
+fn lock_store(path: PathBuf) -> Result<StoreLock, NatsError> {
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = open.map_err(|reason| NatsError::File { action: "open", path: path.clone(), reason })?;
     match lock.try_lock() {
@@ -465,4 +464,20 @@ fn listed_urls(files: &ServerFiles, pid: Option<Pid>) -> Option<Vec<String>> {
 #[derive(serde::Deserialize)]
 struct ListedPorts {
     nats: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_let_go_can_be_had_although_a_child_still_has_a_copy_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = lock_store(path.clone()).unwrap();
+        let _copy = first.0.try_clone().unwrap();
+        assert!(matches!(lock_store(path.clone()), Err(NatsError::StoreLocked { .. })));
+        drop(first);
+        lock_store(path).unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use harmonylite_core::limits::{HEARTBEAT_MS, SILENT_AFTER_MS};
 use harmonylite_core::members::{
-    Answer, Holder, Identity, Life, Moment, Progress, Roster, decode_answer, encode_hello,
+    Answer, Heard, Holder, Identity, Life, Moment, Progress, Roster, decode_answer, encode_hello,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,18 +47,16 @@ pub(crate) async fn check(
     addresses.dedup();
     let others = Others::find(settings, &addresses).await;
     let asking = Instant::now();
-    let mut before: Option<Holder> = None;
+    let mut waits = false;
     while others.may_know() && !stop.is_cancelled() {
-        roster.clear_holder();
-        others.ask(&mut roster).await;
-        let Some(holder) = roster.suspected().cloned() else { return Ok(()) };
-        let grown = before
-            .as_ref()
-            .is_some_and(|before| before.process == holder.process && before.version < holder.version);
-        if holder.itself || grown || asking.elapsed() > DECIDED_WITHIN {
-            return Err(displaced_error(Some(&holder), me.node));
+        let Some(suspect) = others.ask(&mut roster).await else { return Ok(()) };
+        if let Some(holder) = roster.holder() {
+            return Err(displaced_error(Some(holder), me.node));
         }
-        if before.replace(holder).is_none() {
+        if asking.elapsed() > DECIDED_WITHIN {
+            return Err(displaced_error(Some(&suspect), me.node));
+        }
+        if !std::mem::replace(&mut waits, true) {
             tracing::warn!("another node with our id was alive until just now, waiting whether it still is");
         }
         tokio::select! {
@@ -102,35 +100,38 @@ impl Others {
         !matches!(self, Self::Peers(connections) if connections.is_empty())
     }
 
-    /// Everybody at once; until all have answered, or one has said that the id is taken.
-    async fn ask(&self, roster: &mut Roster) {
+    /// Everybody at once, until all have answered or the id is taken for certain. Who has it, if somebody says so.
+    async fn ask(&self, roster: &mut Roster) -> Option<Holder> {
         let now = Moment { wall_ms: wall_ms(), steady_ms: 0 };
         let record = encode_hello(&roster.beat(now, Life::Starting, None, Progress::default()));
+        let mut suspect = None;
+        let mut is_decided = |answer: &Answer| {
+            if let Heard::Refused(refusal) = roster.on_answer(now, answer)
+                && let Some(rival) = roster.rival(&refusal)
+            {
+                suspect = Some(rival.clone());
+            }
+            roster.holder().is_some()
+        };
         match self {
             Self::Peers(connections) => {
                 let mut answers: FuturesUnordered<_> =
                     connections.iter().map(|connection| ask_one(connection, record.clone())).collect();
                 while let Some(answer) = answers.next().await {
-                    if answer.is_some_and(|answer| tells_holder(roster, now, &answer)) {
-                        return;
+                    if answer.is_some_and(|answer| is_decided(&answer)) {
+                        break;
                     }
                 }
             }
             Self::Channel(connection, subject) => {
-                let asked =
-                    ask_channel(connection, subject, record, |answer| tells_holder(roster, now, answer));
+                let asked = ask_channel(connection, subject, record, &mut is_decided);
                 if let Ok(Err(error)) = tokio::time::timeout(ASK_WITHIN, asked).await {
                     tracing::debug!(%error, "not asked whether our node id is free");
                 }
             }
         }
+        suspect
     }
-}
-
-/// Takes an answer: does somebody have our id?
-fn tells_holder(roster: &mut Roster, now: Moment, answer: &Answer) -> bool {
-    roster.on_answer(now, answer);
-    roster.suspected().is_some()
 }
 
 /// Nobody knows how many will answer: those who do, do so at once.
@@ -138,7 +139,7 @@ async fn ask_channel(
     connection: &Connection,
     subject: &str,
     record: Vec<u8>,
-    mut conclusive: impl FnMut(&Answer) -> bool,
+    mut is_decided: impl FnMut(&Answer) -> bool,
 ) -> Result<(), NatsError> {
     connection.ready_at_once(ASK_WITHIN).await?;
     let mut channel = MemberChannel::open(connection, subject.to_owned()).await?;
@@ -146,7 +147,7 @@ async fn ask_channel(
     let deadline = Instant::now() + ANSWERS_WITHIN;
     while let Ok(Some(word)) = tokio::time::timeout_at(deadline, channel.next()).await {
         let Word::Answer(bytes) = word else { continue };
-        if decode_answer(&bytes).is_ok_and(|answer| conclusive(&answer)) {
+        if decode_answer(&bytes).is_ok_and(|answer| is_decided(&answer)) {
             break;
         }
     }
