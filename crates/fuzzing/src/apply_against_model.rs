@@ -8,8 +8,9 @@ use harmonylite_core::conflict::Version;
 use harmonylite_core::effect::ReceivedGroup;
 use harmonylite_core::input::ApplyFailure;
 use harmonylite_core::model::{RowContent, Value};
+use harmonylite_testkit::exchange;
 
-use crate::nodes::{Node, Setup, sections};
+use crate::nodes::{Node, Setup};
 use crate::twins::lines;
 
 /// The first two tables have nothing but a key, and a model; of the others rows displace one another. `OR REPLACE` over the
@@ -149,7 +150,7 @@ impl World {
 
     /// The model: a map, and a comparison.
     fn remember(&mut self, group: &ReceivedGroup) {
-        for section in sections(group) {
+        for section in exchange::sections(group).unwrap() {
             if !MODELLED.iter().any(|(table, _)| *table == section.table) {
                 continue;
             }

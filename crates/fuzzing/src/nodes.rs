@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
-use harmonylite_core::codec::{TableChanges, decode_body};
-use harmonylite_core::effect::{
-    ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup,
-};
+use harmonylite_core::effect::{Housekeep, PublishedPositions, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure, LogRead};
-use harmonylite_core::model::{Checkpoint, FrameMark, Incarnation, NodeId, Shard, SourceId, StreamSequence};
-use harmonylite_sqlite::{ClockSql, Limits, LogReadOutcome, OpenOptions, Store};
+use harmonylite_core::model::{Incarnation, NodeId};
+use harmonylite_sqlite::{ClockSql, Limits, OpenOptions, Store};
+use harmonylite_testkit::exchange;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -84,64 +82,21 @@ impl Node {
 
     /// What would be published next.
     pub(crate) fn read_log(&mut self) -> LogRead {
-        let request = ReadLog {
-            settled: self.published.settled,
-            published: self.published.by_shard.clone(),
-            compress: false,
-        };
-        match self.store().read_log(&request).unwrap() {
-            LogReadOutcome::Read(read) => read,
-            LogReadOutcome::SchemaChanged => panic!("the schema changed"),
-        }
+        let published = self.published.clone();
+        exchange::read_log(self.store(), &published, false).unwrap()
     }
 
     /// Publishes what was read; gives the new groups.
     pub(crate) fn acknowledge(&mut self, read: &LogRead) -> Vec<ReceivedGroup> {
-        let origin = self.store().state().unwrap().origin;
-        let mut groups = Vec::new();
-        for (shard, bodies) in &read.groups {
-            let prev = self.published.by_shard.get(shard).copied().unwrap_or_default();
-            groups.push(ReceivedGroup {
-                source: self.source(*shard),
-                origin,
-                shard: *shard,
-                prev,
-                through: read.through,
-                rows: bodies.iter().map(|body| u64::from(body.rows)).sum(),
-                bodies: bodies
-                    .iter()
-                    .map(|body| ReceivedBody {
-                        bytes: body.bytes.clone(),
-                        compressed: body.compressed,
-                        raw_size: body.raw_size,
-                    })
-                    .collect(),
-            });
-            self.published.by_shard.insert(*shard, read.through);
-        }
-        self.published.settled = read.through;
+        let store = self.store.as_ref().unwrap();
+        let groups = exchange::acknowledge(self.setup.id, store, &mut self.published, read).unwrap();
         self.chain.extend(groups.iter().cloned());
         groups
     }
 
-    fn source(&self, shard: Shard) -> SourceId {
-        SourceId(format!("{}/changes-{shard}", self.setup.id))
-    }
-
     /// Applies one group, whether its turn has come or not.
     pub(crate) fn apply(&mut self, group: &ReceivedGroup) -> Result<Applied, ApplyFailure> {
-        let checkpoint = Checkpoint {
-            stream_id: "stream".to_owned(),
-            sequence: StreamSequence(group.through.get().cast_unsigned()),
-            mark: FrameMark(u64::MAX),
-            rows_applied: 0,
-        };
-        let batch = ApplyBatch {
-            groups: vec![group.clone().into()],
-            checkpoints: BTreeMap::from([(group.source.clone(), checkpoint)]),
-            published: self.published.clone(),
-            stamp_rows: u64::MAX,
-        };
+        let batch = exchange::apply_batch(std::slice::from_ref(group), &self.published);
         self.store().apply(&batch, NOW_MS)
     }
 
@@ -156,13 +111,6 @@ impl Node {
     pub(crate) fn count(&self, sql: &str) -> i64 {
         self.application.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
-}
-
-/// The sections of a group, decoded.
-pub(crate) fn sections(group: &ReceivedGroup) -> Vec<TableChanges> {
-    let decode =
-        |body: &ReceivedBody| decode_body(&body.bytes, body.compressed, body.raw_size).unwrap().tables;
-    group.bodies.iter().flat_map(decode).collect()
 }
 
 fn options(setup: &Setup) -> OpenOptions {

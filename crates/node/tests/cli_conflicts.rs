@@ -3,14 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use harmonylite::exit::ExitCode;
-use harmonylite_core::effect::{ApplyBatch, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup};
-use harmonylite_core::model::{Incarnation, LogPosition, NodeId, Shard, SourceId};
-use harmonylite_sqlite::{ClockSql, LogReadOutcome, OpenOptions, Store};
+use harmonylite_core::effect::PublishedPositions;
+use harmonylite_core::model::{Incarnation, NodeId};
+use harmonylite_sqlite::{ClockSql, OpenOptions, Store};
+use harmonylite_testkit::exchange;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -42,29 +42,10 @@ fn node(folder: &Path, id: u64) -> Node {
 
 /// `to` applies everything that `from` wrote.
 fn deliver(from: &mut Node, to: &mut Node) {
-    let request = ReadLog { settled: LogPosition::START, published: BTreeMap::new(), compress: false };
-    let LogReadOutcome::Read(read) = from.store.read_log(&request).unwrap() else { unreachable!() };
-    let body = |body: harmonylite_core::codec::EncodedBody| ReceivedBody {
-        bytes: body.bytes,
-        compressed: body.compressed,
-        raw_size: body.raw_size,
-    };
-    let group = ReceivedGroup {
-        source: SourceId("1/changes-1".into()),
-        origin: from.store.state().unwrap().origin,
-        shard: Shard::FIRST,
-        prev: LogPosition::START,
-        through: read.through,
-        rows: read.log_rows,
-        bodies: read.groups.into_values().flatten().map(body).collect(),
-    };
-    let published = PublishedPositions::default();
-    let batch = ApplyBatch {
-        groups: vec![group.into()],
-        checkpoints: BTreeMap::new(),
-        published,
-        stamp_rows: u64::MAX,
-    };
+    let mut published = PublishedPositions::default();
+    let read = exchange::read_log(&mut from.store, &published, false).unwrap();
+    let groups = exchange::acknowledge(1, &from.store, &mut published, &read).unwrap();
+    let batch = exchange::apply_batch(&groups, &PublishedPositions::default());
     to.store.apply(&batch, NOW_MS).unwrap();
 }
 

@@ -6,13 +6,13 @@
 
 mod measure;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harmonylite_core::effect::{ApplyBatch, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup};
-use harmonylite_core::model::{Incarnation, LogPosition, NodeId, Shard, SourceId};
-use harmonylite_sqlite::{ClockSql, Limits, LogReadOutcome, OpenOptions, Store};
+use harmonylite_core::effect::{PublishedPositions, ReceivedGroup};
+use harmonylite_core::model::{Incarnation, LogPosition, NodeId, Shard};
+use harmonylite_sqlite::{ClockSql, Limits, OpenOptions, Store};
+use harmonylite_testkit::exchange;
 use rusqlite::Connection;
 
 const ROWS: i64 = 50_000;
@@ -105,32 +105,11 @@ fn publish(schema: &str, second: bool) -> Vec<ReceivedGroup> {
         from = store_end(&connection);
         write(&connection, "second");
     }
-    let origin = store.state().unwrap().origin;
-    let (mut groups, mut settled) = (Vec::new(), from);
+    let mut published = PublishedPositions { settled: from, ..PublishedPositions::default() };
+    let mut groups = Vec::new();
     loop {
-        let request = ReadLog { settled, published: BTreeMap::new(), compress: true };
-        let LogReadOutcome::Read(read) = store.read_log(&request).unwrap() else {
-            panic!("the schema changed")
-        };
-        for (shard, bodies) in read.groups {
-            groups.push(ReceivedGroup {
-                source: SourceId("1/changes-1".to_owned()),
-                origin,
-                shard,
-                prev: settled,
-                through: read.through,
-                rows: bodies.iter().map(|body| u64::from(body.rows)).sum(),
-                bodies: bodies
-                    .into_iter()
-                    .map(|body| ReceivedBody {
-                        bytes: body.bytes,
-                        compressed: body.compressed,
-                        raw_size: body.raw_size,
-                    })
-                    .collect(),
-            });
-        }
-        settled = read.through;
+        let read = exchange::read_log(&mut store, &published, true).unwrap();
+        groups.extend(exchange::acknowledge(1, &store, &mut published, &read).unwrap());
         if read.remaining_rows == 0 {
             return groups;
         }
@@ -154,12 +133,7 @@ fn applies(schema: &str, passes: &[Vec<ReceivedGroup>; 2]) -> [Duration; 2] {
             // The passes come from two runs of the clock: their chains are joined here.
             let group = ReceivedGroup { prev: position, shard: Shard::FIRST, ..group.clone() };
             position = group.through;
-            let batch = ApplyBatch {
-                groups: vec![group.into()],
-                checkpoints: BTreeMap::new(),
-                published: PublishedPositions::default(),
-                stamp_rows: u64::MAX,
-            };
+            let batch = exchange::apply_batch(&[group], &PublishedPositions::default());
             let started = Instant::now();
             store.apply(&batch, 1).unwrap();
             spent += started.elapsed();

@@ -1,4 +1,4 @@
-//! Real nats-servers, clusters of nodes, a cutting proxy: for HarmonyLite's tests only.
+//! Real nats-servers, clusters of nodes, a cutting proxy, stores without a network: for HarmonyLite's tests only.
 //!
 //! Everything here is blocking, owns what it starts (a process, a port, a folder) and takes it away when dropped.
 //! Failures are [`Result`]s, so a test reads as a list of steps with `?` behind them. Nothing sleeps for a fixed
@@ -7,6 +7,7 @@
 
 mod cluster;
 mod contents;
+pub mod exchange;
 mod image;
 mod nats_cluster;
 mod nats_server;

@@ -2,8 +2,9 @@
 
 use harmonylite_core::model::RowContent;
 use harmonylite_sqlite::Limits;
+use harmonylite_testkit::exchange;
 
-use crate::support::{Cluster, Node, rows_of, sections_of};
+use crate::support::{Cluster, Node, rows_of};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
 const UNIQUE: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, v)";
@@ -202,7 +203,7 @@ fn rows_of_one_table_stand_together() {
         "INSERT INTO a VALUES(1); INSERT INTO b VALUES(1); INSERT INTO a VALUES(2); INSERT INTO b VALUES(2)",
     );
     node.publish();
-    assert_eq!(sections_of(&node.chain[0]).len(), 2);
+    assert_eq!(exchange::sections(&node.chain[0]).unwrap().len(), 2);
 }
 
 #[test]

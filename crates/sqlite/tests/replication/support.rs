@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use harmonylite_core::codec::{TableChanges, decode_body};
-use harmonylite_core::effect::{
-    ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedBody, ReceivedGroup, Scan,
-};
+use harmonylite_core::effect::{Housekeep, PublishedPositions, ReceivedGroup, Scan};
 use harmonylite_core::input::{Applied, ApplyFailure, Found, Housekept, LogRead, Scanned};
-use harmonylite_core::model::{
-    Checkpoint, FrameMark, Incarnation, NodeId, RowChange, Shard, SourceId, StreamSequence,
-};
-use harmonylite_sqlite::{ClockSql, LogReadOutcome, OpenOptions, Store};
+use harmonylite_core::model::{Incarnation, NodeId, RowChange, SourceId};
+use harmonylite_sqlite::{ClockSql, OpenOptions, Store};
+use harmonylite_testkit::exchange;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
@@ -112,15 +108,7 @@ impl Node {
     }
 
     pub(crate) fn read_log(&mut self) -> LogRead {
-        let request = ReadLog {
-            settled: self.published.settled,
-            published: self.published.by_shard.clone(),
-            compress: false,
-        };
-        match self.store.read_log(&request).unwrap() {
-            LogReadOutcome::Read(read) => read,
-            LogReadOutcome::SchemaChanged => panic!("the schema changed"),
-        }
+        exchange::read_log(&mut self.store, &self.published, false).unwrap()
     }
 
     /// Publishes what is in the log; gives the rows.
@@ -128,42 +116,13 @@ impl Node {
         let mut rows = Vec::new();
         loop {
             let read = self.read_log();
-            self.acknowledge(&read);
-            rows.extend(
-                read.groups.keys().flat_map(|shard| self.last_group(*shard)).flat_map(|g| rows_of(&g)),
-            );
+            let groups = exchange::acknowledge(self.id, &self.store, &mut self.published, &read).unwrap();
+            rows.extend(groups.iter().flat_map(rows_of));
+            self.chain.extend(groups);
             if read.remaining_rows == 0 {
                 return rows;
             }
         }
-    }
-
-    fn last_group(&self, shard: Shard) -> Option<ReceivedGroup> {
-        self.chain.iter().rev().find(|group| group.shard == shard).cloned()
-    }
-
-    fn acknowledge(&mut self, read: &LogRead) {
-        for (shard, bodies) in &read.groups {
-            let prev = self.published.by_shard.get(shard).copied().unwrap_or_default();
-            self.chain.push(ReceivedGroup {
-                source: SourceId(format!("{}/changes-{shard}", self.id)),
-                origin: self.store.state().unwrap().origin,
-                shard: *shard,
-                prev,
-                through: read.through,
-                rows: bodies.iter().map(|body| u64::from(body.rows)).sum(),
-                bodies: bodies
-                    .iter()
-                    .map(|body| ReceivedBody {
-                        bytes: body.bytes.clone(),
-                        compressed: body.compressed,
-                        raw_size: body.raw_size,
-                    })
-                    .collect(),
-            });
-            self.published.by_shard.insert(*shard, read.through);
-        }
-        self.published.settled = read.through;
     }
 
     /// Applies groups in one transaction.
@@ -172,22 +131,7 @@ impl Node {
     }
 
     pub(crate) fn try_apply(&mut self, groups: &[ReceivedGroup]) -> Result<Applied, ApplyFailure> {
-        let mut checkpoints = BTreeMap::new();
-        for group in groups {
-            let checkpoint = Checkpoint {
-                stream_id: "stream".to_owned(),
-                sequence: StreamSequence(group.through.get().cast_unsigned()),
-                mark: FrameMark(u64::MAX),
-                rows_applied: 0,
-            };
-            checkpoints.insert(group.source.clone(), checkpoint);
-        }
-        let batch = ApplyBatch {
-            groups: groups.iter().cloned().map(Into::into).collect(),
-            checkpoints,
-            published: self.published.clone(),
-            stamp_rows: u64::MAX,
-        };
+        let batch = exchange::apply_batch(groups, &self.published);
         loop {
             match self.store.apply(&batch, NOW_MS) {
                 Err(ApplyFailure::LogFirst { .. }) => {}
@@ -292,16 +236,11 @@ fn shown(value: ValueRef<'_>) -> String {
 
 /// The rows of a group with their tables.
 pub(crate) fn rows_of(group: &ReceivedGroup) -> Vec<(String, RowChange)> {
-    sections_of(group)
+    exchange::sections(group)
+        .unwrap()
         .into_iter()
         .flat_map(|section| section.rows.into_iter().map(move |row| (section.table.clone(), row)))
         .collect()
-}
-
-pub(crate) fn sections_of(group: &ReceivedGroup) -> Vec<TableChanges> {
-    let decode =
-        |body: &ReceivedBody| decode_body(&body.bytes, body.compressed, body.raw_size).unwrap().tables;
-    group.bodies.iter().flat_map(decode).collect()
 }
 
 /// Nodes with the same schema.
