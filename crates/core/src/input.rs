@@ -21,6 +21,8 @@ pub enum Input {
     LogRead(LogRead),
     /// The answer to `ReadLog` when the schema is not the one the triggers were made for.
     SchemaChanged,
+    /// Somebody changed the schema since it was read: found when nobody asked.
+    SchemaDiffers,
     /// The answer to `ReadSchema`.
     SchemaRead(SchemaRead),
     /// The whole group is stored.

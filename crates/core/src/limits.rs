@@ -4,7 +4,7 @@
 pub const GROUP_ROWS_MAX: usize = 100_000;
 /// Bytes of a change set (as [`Value::size`](crate::model::Value::size) counts) above which its group is closed early.
 pub const GROUP_BYTES_MAX: usize = 64 << 20;
-/// The largest row that travels, in bytes. Larger ones are dead letters at their origin.
+/// The largest row that travels, in bytes. Larger ones stay at their origin, with an error in its log.
 pub const ROW_SIZE_MAX: usize = 64 << 20;
 /// A body is closed when its rows have about this many bytes before compression: 64 to 256 KB is where JetStream with
 /// `sync_interval: always` carries most (26 MB/s at 16 KB, 215 MB/s at 256 KB).

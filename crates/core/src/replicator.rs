@@ -42,6 +42,8 @@ pub struct Replicator {
     now: Timestamp,
     /// Requests that the store refused and that are due again.
     retry: Vec<StoreRequest>,
+    /// The schema is being read, or will be when the store can.
+    reading_schema: bool,
 }
 
 /// Whether the database turned out to be an older copy of itself (R9).
@@ -118,6 +120,7 @@ impl Replicator {
             dead_letters: state.dead_letters,
             now: Timestamp::default(),
             retry: Vec::new(),
+            reading_schema: false,
             state,
             settings,
         };
@@ -147,8 +150,10 @@ impl Replicator {
             self.consumer.open_gate(effects);
         }
         for effect in effects.iter() {
-            if let Effect::Publish(publish) = effect {
-                self.consumer.note_sent(publish);
+            match effect {
+                Effect::Publish(publish) => self.consumer.note_sent(publish),
+                Effect::ReadSchema => self.reading_schema = true,
+                _ => {}
             }
         }
         if !is_planted(Bug::CheckpointWithoutPosition) {
@@ -181,7 +186,14 @@ impl Replicator {
             }
             Input::LogRead(read) => self.publisher.on_log_read(read, effects),
             Input::SchemaChanged => self.publisher.on_schema_changed(effects),
+            // The publisher would notice when it reads next: that may be when a server is back (G1).
+            Input::SchemaDiffers => {
+                if self.life == Life::Running && !self.reading_schema {
+                    effects.push(Effect::ReadSchema);
+                }
+            }
             Input::SchemaRead(schema) => {
+                self.reading_schema = false;
                 self.note_schema(schema, effects);
                 self.publisher.on_schema_read(effects);
                 self.consumer.on_schema(effects);

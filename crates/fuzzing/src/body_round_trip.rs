@@ -198,7 +198,7 @@ impl AnyRow {
 impl AnyVersion {
     fn version(&self) -> Version {
         Version {
-            hlc: i64::try_from(self.clock >> 1).ok().and_then(Hlc::new).unwrap(),
+            hlc: i64::try_from(self.clock >> 2).ok().and_then(Hlc::new).unwrap(),
             origin: self.origin.map_or(Origin::NONE, AnyOrigin::origin),
             displaced: self.displaced,
         }

@@ -70,8 +70,11 @@ impl Store {
         Ok(Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?)
     }
 
-    /// Is the schema, in the transaction that is open, another than the catalog's?
-    pub(crate) fn schema_differs(&self) -> Result<bool, StoreError> {
+    /// Is the schema, in the transaction that is open if one is, another than the one that was read?
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn schema_differs(&self) -> Result<bool, StoreError> {
         let mut statement = self.connection.prepare_cached("PRAGMA main.schema_version")?;
         let now: i64 = statement.query_row([], |row| row.get(0))?;
         Ok(now != self.catalog.schema_version)

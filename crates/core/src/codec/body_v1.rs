@@ -363,7 +363,9 @@ fn read_version(
     displaced: bool,
 ) -> Result<Version, DecodeError> {
     let clock = i64::try_from(reader.uint("clock")?).ok().and_then(Hlc::new);
-    let hlc = clock.ok_or_else(|| reader.invalid("clock out of range"))?;
+    let hlc = clock
+        .filter(|clock| *clock < Hlc::FOREIGN_END)
+        .ok_or_else(|| reader.invalid("clock out of range"))?;
     let index = usize::try_from(reader.uint("origin index")?).unwrap_or(usize::MAX);
     let origin = *origins.get(index).ok_or_else(|| reader.invalid("origin index out of range"))?;
     Ok(Version { hlc, origin, displaced })

@@ -6,7 +6,7 @@ use super::body_v1::check_raw_size;
 use super::cbor::{self, Reader};
 use super::{DecodeError, EncodedBody};
 use crate::limits::{CLUSTER_NAME_MAX, HEADER_SIZE_MAX, PARTS_MAX};
-use crate::model::{FrameMark, LogPosition, Origin, Shard};
+use crate::model::{FrameMark, Hlc, LogPosition, Origin, Shard};
 use crate::planted::{Bug, is_planted};
 
 /// The first bytes of every message.
@@ -389,8 +389,8 @@ fn narrow<T: TryFrom<u64>>(number: u64, what: &str) -> Result<T, DecodeError> {
 }
 
 fn position(number: u64) -> Result<LogPosition, DecodeError> {
-    let position = i64::try_from(number).ok().and_then(LogPosition::new);
-    position.ok_or_else(|| invalid("log position out of range"))
+    let position = i64::try_from(number).ok().filter(|number| *number < Hlc::FOREIGN_END.get());
+    position.and_then(LogPosition::new).ok_or_else(|| invalid("log position out of range"))
 }
 
 fn invalid(message: &str) -> DecodeError {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Consumer;
-use super::source::{Place, QueuedGroup, Source};
+use super::source::{Place, QueuedGroup, Source, State};
 use crate::backoff::Backoff;
 use crate::effect::{ApplyBatch, Effect, Effects, PublishedPositions, ReceivedGroup, Timer};
 use crate::event::Event;
@@ -211,7 +211,7 @@ impl Consumer {
                 effects.push(Effect::ReadSchema);
             }
             ApplyFailure::Source { source, reason, schema } => {
-                self.stop(source, reason.clone(), *schema, effects)
+                self.stop_at_message(source, reason.clone(), *schema, effects)
             }
             ApplyFailure::Store { .. } => {
                 let wait = self.apply.backoff.next_ms();
@@ -232,12 +232,21 @@ impl Consumer {
         effects.push(Effect::SetTimer { timer: Timer::RetryApply, after_ms });
     }
 
+    /// What nobody wants any more is dropped: it would be tried for ever. Should its source come back, it comes again.
     fn requeue(&mut self) {
+        let mut dropped = false;
         for (id, queued) in std::mem::take(&mut self.apply.in_flight).into_iter().rev() {
-            if let Some(source) = self.sources.get_mut(&id) {
-                source.in_flight -= 1;
+            let Some(source) = self.sources.get_mut(&id) else { continue };
+            source.in_flight -= 1;
+            if source.state == State::Removed {
+                source.queued_bytes -= queued.bytes;
+                dropped = true;
+            } else {
                 source.put_back(queued);
             }
+        }
+        if dropped {
+            self.forget_expected();
         }
     }
 

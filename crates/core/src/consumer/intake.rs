@@ -42,7 +42,11 @@ impl Consumer {
         source.owed += 1;
         match decode_frame(bytes) {
             Ok((header, mark, body)) => self.take(id, &header, (sequence, mark), &bytes[body..], effects),
-            Err(error @ DecodeError::NewerFormat { .. }) => self.stop(id, error.to_string(), false, effects),
+            // This process sent nothing of the kind: it is another node's.
+            Err(DecodeError::NewerFormat { .. }) if source.halted.is_some() => source.foreign = true,
+            Err(error @ DecodeError::NewerFormat { .. }) => {
+                self.stop_at_message(id, error.to_string(), false, effects)
+            }
             Err(error) => self.reject(id, sequence, error.to_string(), effects),
         }
         self.return_credit(id, effects);
@@ -95,7 +99,7 @@ impl Consumer {
                 self.pass(id, place);
             }
             Standing::Next => self.assemble(id, header, place, body, effects),
-            Standing::Gap { have } => self.stop(id, gap(header, have), false, effects),
+            Standing::Gap { have } => self.stop_at_message(id, gap(header, have), false, effects),
         }
     }
 

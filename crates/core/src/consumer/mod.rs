@@ -298,9 +298,10 @@ impl Consumer {
         let all_inspected = !self.sources.values().any(|source| source.is_ours() && unread(source));
         let mut checked = Vec::new();
         let mut again = Vec::new();
+        let mut halted = Vec::new();
         let over = |source: &&mut Source| source.is_ours() && source.checking && source.pass_is_over();
         for source in self.sources.values_mut().filter(over) {
-            if !source.foreign || source.pass == Pass::Apply {
+            if !source.foreign || source.pass == Pass::Apply || source.halted.is_some() {
                 source.checking = false;
                 source.pass = Pass::Apply;
                 if source.kind == Kind::Own {
@@ -309,6 +310,10 @@ impl Consumer {
                 }
                 let through = self.own_through.get(&source.shard).copied();
                 checked.push(OwnStream { shard: source.shard, through, last: source.last });
+                if let Some((reason, schema)) = source.halted.take() {
+                    source.begin_pass(Pass::Apply);
+                    halted.push((source.id.clone(), reason, schema));
+                }
             } else if all_inspected {
                 source.begin_pass(Pass::Apply);
                 again.push(source.id.clone());
@@ -316,6 +321,9 @@ impl Consumer {
         }
         for id in again {
             self.follow(&id, effects);
+        }
+        for (id, reason, schema) in halted {
+            self.stop(&id, reason, schema, effects);
         }
         checked
     }
@@ -374,6 +382,27 @@ impl Consumer {
         }
     }
 
+    /// The source has a message of another node that cannot be taken now. What a shared stream holds of *ours* must be known all
+    /// the same, or nothing of ours would be sent any more (G6): while that is in doubt the rest is read for it, and nothing
+    /// else of it taken, before the source stops.
+    fn stop_at_message(&mut self, id: &SourceId, reason: String, schema: bool, effects: &mut Effects) {
+        let in_doubt = |source: &&mut Source| {
+            let reads = source.kind == Kind::Shared && source.checking && source.pass == Pass::Apply;
+            reads && source.state != State::Removed
+        };
+        let Some(source) = self.sources.get_mut(id).filter(in_doubt) else {
+            return self.stop(id, reason, schema, effects);
+        };
+        source.halted = Some((reason, schema));
+        source.state = State::Connecting;
+        source.epoch += 1;
+        source.drop_waiting();
+        source.begin_pass(Pass::Inspect);
+        effects.push(Effect::Unfollow { source: id.clone() });
+        self.forget_expected();
+        self.observe(id, effects);
+    }
+
     /// The source has to wait; the others go on. Its checkpoint stays, so nothing is lost by waiting.
     fn stop(&mut self, id: &SourceId, reason: String, schema: bool, effects: &mut Effects) {
         let wanted = |source: &&mut Source| source.state != State::Removed;
@@ -383,6 +412,7 @@ impl Consumer {
             effects.push(Effect::Emit(Event::SourceStopped { source: id.clone(), reason: reason.clone() }));
         }
         source.last_stop = Some(reason);
+        source.halted = None;
         source.state = state;
         source.epoch += 1;
         source.drop_waiting();

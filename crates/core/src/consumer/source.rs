@@ -117,6 +117,8 @@ pub(super) struct Source {
     pub(super) passed: Option<Place>,
     /// Bytes of complete groups in memory.
     pub(super) queued_bytes: usize,
+    /// Of a shared stream: why (and whether for the schema's sake) it stops as soon as it is known what it holds of ours.
+    pub(super) halted: Option<(String, bool)>,
     /// Credit kept back while too much is queued.
     pub(super) owed: u32,
     pub(super) backoff: Backoff,
@@ -155,6 +157,7 @@ impl Source {
             in_flight: 0,
             passed: None,
             queued_bytes: 0,
+            halted: None,
             owed: 0,
             backoff: Backoff::default(),
             last_stop: None,

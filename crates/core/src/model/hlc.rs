@@ -15,6 +15,10 @@ impl Hlc {
     /// The reading below every other: what a row without version has.
     pub const ZERO: Self = Self(0);
 
+    /// Readings from here on (the year 4199) are not taken from other nodes: our own are always above what we have seen, and
+    /// would soon find no room in an integer.
+    pub const FOREIGN_END: Self = Self(1 << 62);
+
     /// `None` when negative: no clock of ours reads so.
     #[must_use]
     pub const fn new(raw: i64) -> Option<Self> {
@@ -48,7 +52,7 @@ impl Hlc {
     pub const fn next(now_millis: u64, last: Self, observed: Self) -> Self {
         let seen = if last.0 > observed.0 { last.0 } else { observed.0 };
         let now = Self::from_millis(now_millis).0;
-        Self(if now > seen { now } else { seen + 1 })
+        Self(if now > seen { now } else { seen.saturating_add(1) })
     }
 }
 

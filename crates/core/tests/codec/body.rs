@@ -166,6 +166,8 @@ fn forged_bodies_are_refused() {
     refused("a delete with more than a row", |f| (f.head[0], f.items) = (1, 7));
     refused("a flag that nobody knows", |f| f.head[0] = 8);
     refused("a negative clock", |f| f.head[1] = 1 << 63);
+    refused("a clock that leaves ours no room above it", |f| f.head[1] = 1 << 62);
+    refused("a base with such a clock", |f| f.head[3] = 1 << 62);
     refused("an origin that is not in the table", |f| f.head[2] = 2);
     refused("a base of such an origin", |f| f.head[4] = u64::MAX);
     refused("not a number", |f| f.value = f64::NAN);

@@ -46,7 +46,7 @@ fn version() -> impl Strategy<Value = Version> {
         (1u64..5, 1u64..3).prop_map(|(n, i)| Origin::from_raw(n, i).unwrap()),
         (1..=i64::MAX as u64, 1..=i64::MAX as u64).prop_map(|(n, i)| Origin::from_raw(n, i).unwrap()),
     ];
-    (0..=i64::MAX, origin, any::<bool>()).prop_map(|(hlc, origin, displaced)| Version {
+    (0..Hlc::FOREIGN_END.get(), origin, any::<bool>()).prop_map(|(hlc, origin, displaced)| Version {
         hlc: Hlc::new(hlc).unwrap(),
         origin,
         displaced,

@@ -457,3 +457,21 @@ fn a_source_that_is_removed_is_left_alone_and_goes_on_where_it_was_when_it_comes
     node.deliver_group(2, &second);
     assert_eq!(node.take_apply().groups[0].through, position(20));
 }
+
+/// It would be tried without a pause for ever, and nobody's changes would be applied.
+#[test]
+fn what_is_under_way_of_a_removed_source_is_dropped_when_it_fails() {
+    let mut node = Node::following();
+    node.deliver_group(1, &group(0, 10));
+    node.take_apply();
+    node.send(Input::SourceRemoved { source: peer() });
+    let failure = ApplyFailure::Source { source: peer(), reason: "does not fit".to_owned(), schema: true };
+    node.send(Input::ApplyFailed(failure));
+    assert!(!node.wants_apply());
+    node.take();
+    node.send(Input::SourceAdded { source: peer(), shard: Shard::FIRST });
+    node.send(Input::StreamObserved { source: peer(), stream: facts(1) });
+    node.take();
+    node.deliver_group(1, &group(0, 10));
+    assert_eq!(node.take_apply().groups[0].through, position(10), "it comes again");
+}

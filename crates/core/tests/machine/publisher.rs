@@ -192,6 +192,40 @@ fn a_schema_change_is_read_before_anything_is_published() {
     assert_eq!(reads(&node.take()).len(), 1);
 }
 
+/// A migration while the server is away: triggers that it took with it must not be missing until the server is back.
+#[test]
+fn a_schema_change_that_nobody_asked_about_is_read_whatever_the_publisher_does() {
+    let checking = Node::fresh();
+    let waiting = {
+        let mut node = Node::ready();
+        node.send(Input::LogChanged);
+        let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 1)])]);
+        node.send(Input::LogRead(LogRead {
+            through: position(10),
+            log_rows: 1,
+            groups,
+            ..LogRead::default()
+        }));
+        node.send(Input::PublishFailed { shard: Shard::FIRST, error: "away".to_owned() });
+        node
+    };
+    let off = {
+        let mut node = Node::with(state(), |settings| settings.publish = false);
+        node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+        node
+    };
+    for mut node in [checking, waiting, off] {
+        node.take();
+        node.send(Input::SchemaDiffers);
+        node.send(Input::SchemaDiffers);
+        assert_eq!(node.take(), [Effect::ReadSchema], "once");
+        node.send(Input::SchemaRead(SchemaRead::default()));
+        node.take();
+        node.send(Input::SchemaDiffers);
+        assert_eq!(node.take(), [Effect::ReadSchema]);
+    }
+}
+
 #[test]
 fn a_busy_database_is_asked_again() {
     let mut node = Node::ready();

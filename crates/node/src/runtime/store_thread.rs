@@ -133,7 +133,7 @@ impl StoreThread {
         }
     }
 
-    /// Did somebody else commit? `false` when nobody listens any more.
+    /// Did somebody else commit, to the schema even? `false` when nobody listens any more.
     fn look(&mut self) -> bool {
         self.look = self.look.map(|wait| wait * 2).filter(|wait| *wait <= LOOK_LAST);
         match self.store.data_version() {
@@ -141,7 +141,10 @@ impl StoreThread {
             Ok(version) => {
                 self.data_version = Some(version);
                 self.look = None;
-                self.inputs.blocking_send(Input::LogChanged).is_ok()
+                // Where that cannot be told now, the next request finds out.
+                let differs = self.store.schema_differs().unwrap_or(false);
+                let told = !differs || self.inputs.blocking_send(Input::SchemaDiffers).is_ok();
+                told && self.inputs.blocking_send(Input::LogChanged).is_ok()
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot look at the database");

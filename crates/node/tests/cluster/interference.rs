@@ -32,6 +32,38 @@ fn triggers_and_tables_of_ours_that_are_dropped_come_back_by_themselves() -> Res
     no_panics(&cluster)
 }
 
+/// The application must not depend on the network for its own writes, nor for their capture.
+#[test]
+fn they_come_back_while_the_nats_server_is_away_too() -> Result<()> {
+    let cluster = following(2, SCHEMA)?;
+    let server = cluster.nodes[0].server()?;
+    server.pause();
+    cluster.nodes[0].execute("INSERT INTO t VALUES(1, 'not sent')")?;
+    wait_for("a publish that fails", DEADLINE, || {
+        let state = cluster.nodes[0].status()?["publisher"]["state"].clone();
+        ensure!(state == "waiting" || state == "checking", "{state}");
+        Ok(())
+    })?;
+    cluster.nodes[0].execute("DROP TABLE \"__harmonylite__t_change_log\"")?;
+    wait_for("a write that works again", DEADLINE, || {
+        cluster.nodes[0].execute("INSERT OR REPLACE INTO t VALUES(2, 'after')")
+    })?;
+    let migration = "CREATE TABLE word_new(w TEXT PRIMARY KEY, v, extra); INSERT INTO word_new SELECT w, v, 1 FROM word; \
+                     DROP TABLE word; ALTER TABLE word_new RENAME TO word";
+    for node in &cluster.nodes {
+        node.execute(migration)?;
+    }
+    let triggers = "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'word'";
+    wait_number(&cluster.nodes[0], triggers, 1)?;
+    cluster.nodes[0].execute("INSERT INTO word VALUES('captured', 1, 1)")?;
+    server.resume();
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM word WHERE w = 'captured'", 1)?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM t", 2)?;
+    assert_eq!(counter(&cluster.nodes[0], "uncaptured_found")?, 0);
+    cluster.wait_equal(&["t", "word"], DEADLINE)?;
+    no_panics(&cluster)
+}
+
 #[test]
 fn an_application_that_holds_the_write_lock_for_long_delays_us_and_gets_no_error() -> Result<()> {
     let cluster = following(2, SCHEMA)?;

@@ -221,3 +221,20 @@ fn a_new_life_outlives_the_process() {
     let node = Node::open(1, directory);
     assert_eq!(node.store.state().unwrap().origin, state.origin);
 }
+
+/// With `publish = false` rows of its own have no versions, so that remote ones always win (R15).
+#[test]
+fn a_new_life_that_does_not_publish_gives_no_versions() {
+    let mut node = Node::new(1, SCHEMA);
+    node.run("INSERT INTO t VALUES(1, 'a')");
+    node.publish();
+    let (_, _, directory) = node.close();
+    let mut node = Node::open_with(1, directory, |options| options.publish = false);
+    node.run("INSERT INTO t VALUES(2, 'local'); UPDATE t SET v = 'local too' WHERE id = 2");
+    node.store.mint_incarnation(Incarnation::new(7).unwrap()).unwrap();
+    let mut other = Node::new(2, SCHEMA);
+    other.run("INSERT INTO t VALUES(2, 'remote')");
+    other.publish();
+    node.consume(&other, 1);
+    assert_eq!(node.query("SELECT v FROM t WHERE id = 2"), ["'remote'"]);
+}
