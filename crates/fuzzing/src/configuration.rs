@@ -21,7 +21,7 @@ pub(crate) fn run(data: &[u8]) {
                 );
                 loaded.warnings
             }
-            Err(Invalid { problems }) => {
+            Err(Invalid { problems, .. }) => {
                 assert!(problems.iter().any(Problem::is_error), "what is refused has errors");
                 problems
             }
@@ -37,7 +37,7 @@ fn not_utf8(data: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(FILE);
     std::fs::write(&file, data).unwrap();
-    let Invalid { problems } = config::load(Some(&file), &Environment::new(&[], None), &[]).unwrap_err();
+    let Invalid { problems, .. } = config::load(Some(&file), &Environment::new(&[], None), &[]).unwrap_err();
     let [Problem { place: Place::File { line: Some(line), .. }, .. }] = &problems[..] else {
         panic!("no line: {problems:?}")
     };

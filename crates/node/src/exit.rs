@@ -30,7 +30,7 @@ pub enum ExitCode {
     Identity = 6,
     /// nats-server cannot be used.
     Server = 7,
-    /// Nothing runs there (`status`).
+    /// Nothing runs there (`status`, `reload` and others).
     NotRunning = 8,
     /// The address is taken.
     Address = 9,
@@ -82,8 +82,11 @@ pub const TABLE: &[Meaning] = &[
     },
     Meaning {
         code: ExitCode::Configuration,
-        meaning: "The configuration is wrong. Every error is listed with its place and a hint.",
-        remedy: "`harmonylite check-config --config FILE`, and `docs/configuration.md`.",
+        meaning: "The configuration is wrong, or what it says is refused by a NATS server or by its streams: \
+                  credentials, certificates, settings of a stream, the number of shards. Every error is listed with its \
+                  place and a hint.",
+        remedy: "Read the message; `harmonylite check-config --config FILE` finds what can be found without a \
+                 connection, and `docs/configuration.md` explains it.",
         retryable: false,
     },
     Meaning {
@@ -114,8 +117,8 @@ pub const TABLE: &[Meaning] = &[
     },
     Meaning {
         code: ExitCode::NotRunning,
-        meaning: "`status`, `reload`, `log-level`: no HarmonyLite process answers for this database. `status` prints what \
-                  the database says.",
+        meaning: "`status`, `status --cluster`, `node`, `reload`, `log-level`: no HarmonyLite process answers for this \
+                  database. `status` alone prints what the database says.",
         remedy: "Start it with `harmonylite run`.",
         retryable: true,
     },

@@ -14,6 +14,8 @@ use crate::cluster_status::RefusedNode;
 /// A node at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
+    /// `true`: a process answered. Without one `status` prints a shorter document with `false`.
+    pub running: bool,
     /// Who it is.
     pub node_id: u64,
     /// Which life of its database (R9), 16 hex digits.
@@ -409,5 +411,27 @@ mod tests {
         let json = serde_json::to_string(&status).unwrap();
         assert!(json.contains("\"publisher\":{\"state\":\"idle\""), "{json}");
         assert_eq!(serde_json::from_str::<NodeStatus>(&json).unwrap(), status);
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let mut status = NodeStatus { replication: (&core_status()).into(), ..NodeStatus::default() };
+        status.peers.push(PeerStatus::default());
+        status.refused.push(RefusedNode::default());
+        status.nats.certificate = Some(CertificateStatus::default());
+        let page = include_str!("../../../docs/status.md");
+        let mut values = vec![serde_json::to_value(&status).unwrap()];
+        while let Some(value) = values.pop() {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    for (name, value) in fields {
+                        assert!(page.contains(&format!("`{name}`")), "{name} is missing");
+                        values.push(value);
+                    }
+                }
+                serde_json::Value::Array(items) => values.extend(items),
+                _ => {}
+            }
+        }
     }
 }

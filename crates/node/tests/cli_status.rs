@@ -27,8 +27,13 @@ fn database_in(folder: &Path) -> PathBuf {
 }
 
 fn sample() -> NodeStatus {
-    let mut status =
-        NodeStatus { node_id: 7, cluster: "shop".into(), mode: "mesh".into(), ..NodeStatus::default() };
+    let mut status = NodeStatus {
+        running: true,
+        node_id: 7,
+        cluster: "shop".into(),
+        mode: "mesh".into(),
+        ..NodeStatus::default()
+    };
     status.replication.tables = vec![TableStatus {
         name: "log".into(),
         reason: Some("no primary key".into()),

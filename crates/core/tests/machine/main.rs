@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod consumer;
+mod halted;
 mod publisher;
 mod restart;
 mod scan;

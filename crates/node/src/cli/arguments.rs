@@ -126,7 +126,7 @@ Examples:
   harmonylite certs node --name db1 --host db1.example.net
   harmonylite certs show
 
-Certificates of any other authority do as well. What nodes do with them stands in SECURITY.md.")]
+Certificates of any other authority do as well. What nodes do with them stands in docs/configuration.md.")]
     Certs {
         /// What to do.
         #[command(subcommand)]
@@ -277,7 +277,7 @@ pub(crate) struct ForgetArguments {
     #[arg(value_name = "ID")]
     pub(crate) id: u64,
     #[command(flatten)]
-    pub(crate) config: ConfigArguments,
+    pub(crate) report: ReportArguments,
 }
 
 #[derive(Args, Debug)]
@@ -376,17 +376,31 @@ pub struct DemoArguments {
 impl ConfigArguments {
     /// Reads the configuration that these options and the environment describe.
     pub(crate) fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
-        let file = self.config.clone().or_else(|| environment.variable(CONFIG_VARIABLE).map(PathBuf::from));
-        load(file.as_deref(), environment, &self.overrides())
+        load(self.file(environment).as_deref(), environment, &self.overrides())
     }
 
-    /// The database and warnings, for commands that need nothing else: `--db` is enough, no other key is looked at.
+    fn file(&self, environment: &Environment) -> Option<PathBuf> {
+        self.config.clone().or_else(|| environment.variable(CONFIG_VARIABLE).map(PathBuf::from))
+    }
+
+    /// Is there a file to be read?
+    pub(crate) fn names_file(&self, environment: &Environment) -> bool {
+        self.file(environment).is_some()
+    }
+
+    /// The database and warnings, for commands that need nothing else: `--db` is enough, no other key is looked at. What is
+    /// wrong with other keys is no reason not to look at a database: a file with a secret may be there for the service only.
     pub(crate) fn database(&self, environment: &Environment) -> Result<(PathBuf, Vec<Problem>), Invalid> {
         if let Some(db) = self.db.as_deref().filter(|db| !db.is_empty()) {
             return Ok((std::path::absolute(db).unwrap_or_else(|_| PathBuf::from(db)), Vec::new()));
         }
-        let loaded = self.load(environment)?;
-        Ok((loaded.settings.db_path, loaded.warnings))
+        match self.load(environment) {
+            Ok(loaded) => Ok((loaded.settings.db_path, loaded.warnings)),
+            Err(Invalid { problems, db_path: Some(db_path) }) => {
+                Ok((db_path, problems.into_iter().map(Problem::as_warning).collect()))
+            }
+            Err(invalid) => Err(invalid),
+        }
     }
 
     fn overrides(&self) -> Vec<Override> {

@@ -4,7 +4,7 @@ use super::arguments::{ForgetArguments, NodeCommand, ReportArguments};
 use super::cluster::{refused, show, state};
 use super::node_socket::order;
 use super::table::columns;
-use super::{print, print_warnings};
+use super::{print, print_warnings, to_json};
 use crate::cluster_status::ClusterStatus;
 use crate::config::Environment;
 use crate::exit::{ExitCode, ExitError};
@@ -26,10 +26,18 @@ fn list(arguments: &ReportArguments, environment: &Environment) -> Result<ExitCo
 }
 
 fn forget(arguments: &ForgetArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
+    let ForgetArguments { id, report: arguments } = arguments;
     let (database, warnings) = arguments.config.database(environment)?;
-    print_warnings(&warnings);
-    let Forgotten { node_id } = order(&database, &Order::Forget { node_id: arguments.id })?;
-    print(&format!("node {node_id} is no member any more; the others learn of it within seconds\n"))?;
+    if !arguments.json {
+        print_warnings(&warnings);
+    }
+    let forgotten: Forgotten = order(&database, &Order::Forget { node_id: *id })?;
+    if arguments.json {
+        print(&to_json(&forgotten)?)?;
+    } else {
+        let id = forgotten.node_id;
+        print(&format!("node {id} is no member any more; the others learn of it within seconds\n"))?;
+    }
     Ok(ExitCode::Ok)
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::arguments::ReportArguments;
 use super::table::pairs;
-use super::{print, to_json};
+use super::{print, print_error, to_json};
 use crate::config::Environment;
 use crate::exit::{ExitCode, ExitError};
 use crate::nats::{SERVER_VERSION_MIN, find_server_binary};
@@ -38,10 +38,19 @@ pub(super) fn version(arguments: &ReportArguments, environment: &Environment) ->
     Ok(ExitCode::Ok)
 }
 
-/// A configuration is not needed here, and one that is wrong does not matter.
+/// A configuration is not needed here; one that is named and cannot be used may name another server than what is found.
 fn configured(arguments: &ReportArguments, environment: &Environment) -> Option<PathBuf> {
-    let loaded = arguments.config.load(environment).ok();
-    let binary = loaded.and_then(|loaded| loaded.settings.nats.server_binary);
+    let binary = match arguments.config.load(environment) {
+        Ok(loaded) => loaded.settings.nats.server_binary,
+        Err(invalid) => {
+            if arguments.config.names_file(environment) {
+                print_error(&format!(
+                    "{invalid}\nwarning: nats.server_binary of that configuration is not looked at"
+                ));
+            }
+            None
+        }
+    };
     binary.or_else(|| environment.variable("HARMONYLITE_NATS_SERVER_BINARY").map(PathBuf::from))
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::address::AddressError;
 use super::certificates;
+use super::problem::Place;
 use super::raw::Raw;
 use super::server_url::ServerUrl;
 use super::settings::{Credentials, Mode, Nats};
@@ -108,6 +109,7 @@ fn password(raw: &mut Raw) -> Option<Secret> {
     if let Some(Value::Secret(secret)) = raw.value("nats.user_password") {
         let secret = secret.clone();
         raw.warn(PASSWORD_FILE, "nats.user_password wins: the file is not read", "remove one of them");
+        warn_when_everybody_reads(raw);
         return Some(secret);
     }
     let file = existing_file(raw, PASSWORD_FILE)?;
@@ -157,9 +159,25 @@ fn readable(raw: &mut Raw, path: &'static str, file: &Path) -> Option<String> {
     }
 }
 
+/// Where systemd shows a service its credentials, by an access list that looks like rights of a group: it guards them.
+const CREDENTIALS_FOLDER: &str = "/run/credentials";
+
 pub(super) fn warn_when_others_read(raw: &mut Raw, path: &'static str, file: &Path) {
+    if file.starts_with(CREDENTIALS_FOLDER) {
+        return;
+    }
     if fs::metadata(file).is_ok_and(|file| file.mode() & 0o077 != 0) {
         let message = format!("others than its owner may read {}", file.display());
         raw.warn(path, &message, &format!("chmod 600 {}", file.display()));
+    }
+}
+
+/// A configuration is often read by a group, that of the service: that is no reason to complain.
+fn warn_when_everybody_reads(raw: &mut Raw) {
+    const PATH: &str = "nats.user_password";
+    let Some(Place::File { file, .. }) = raw.place(PATH) else { return };
+    if fs::metadata(&file).is_ok_and(|file| file.mode() & 0o007 != 0) {
+        let message = format!("everybody on this machine may read {file}, and a password stands in it");
+        raw.warn(PATH, &message, &format!("chmod o= {file}"));
     }
 }

@@ -51,7 +51,9 @@ pub enum AddressError {
     #[error("whether nodes speak TLS is said by nats.ca_file, nats.cert_file and nats.key_file")]
     Tls,
     /// `dns://`.
-    #[error("looking up all addresses of a name (dns://) is not available in this version")]
+    #[error(
+        "dns:// is for the servers of nats.urls: a peer is one node, and its name is looked up at every connect anyway"
+    )]
     Dns,
     /// Anything else before `://`.
     #[error("only nats:// addresses are understood")]

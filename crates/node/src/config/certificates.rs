@@ -95,8 +95,8 @@ fn check_certificate(raw: &mut Raw, path: &'static str, file: &Path, now_s: Opti
     let days = (first.not_after_s - now_s).abs() / (24 * 3600);
     match first.term(now_s) {
         Term::Valid => {}
-        Term::ExpiresSoon => raw.warn(path, &format!("the certificate ends in {days} days"), RENEW),
-        Term::Expired => raw.error(path, &format!("the certificate ended {days} days ago"), RENEW),
+        Term::ExpiresSoon => raw.warn(path, &format!("the certificate ends in {days} days"), renewal(path)),
+        Term::Expired => raw.error(path, &format!("the certificate ended {days} days ago"), renewal(path)),
         Term::NotYet => {
             raw.error(path, "the certificate does not hold yet", "is the clock of this machine right?");
         }
@@ -104,7 +104,14 @@ fn check_certificate(raw: &mut Raw, path: &'static str, file: &Path, now_s: Opti
     Some(matches!(first.term(now_s), Term::Valid | Term::ExpiresSoon))
 }
 
-const RENEW: &str = "`harmonylite certs node --force` renews one that it made";
+/// An authority is not renewed: what it signed ends with it.
+fn renewal(path: &str) -> &'static str {
+    if path == CA {
+        "`harmonylite certs init --cluster NAME --force` makes a new authority; then every node needs a new certificate"
+    } else {
+        "`harmonylite certs node --name NAME --force`, where the authority is, renews one that it made"
+    }
+}
 
 fn say(raw: &mut Raw, path: &'static str, file: &Path, error: &TlsError) {
     // That it is missing has been said.

@@ -96,7 +96,8 @@ pub const KEYS: &[Key] = &[
          name is read from its beginning; what was applied already is dropped."),
     key("publish", Bool, Default("true"),
         "Send local changes to the other nodes. What is not sent stays in the change log until this is true again."),
-    key("replicate", Bool, Default("true"), "Apply the changes of other nodes."),
+    key("replicate", Bool, Default("true"),
+        "Apply the changes of other nodes. Where all nodes share their streams (nats.urls) it cannot be false."),
     ignored(
         "scan_max_changes",
         within(1, 100_000),
@@ -124,9 +125,9 @@ pub const KEYS: &[Key] = &[
     key("replication_log.max_age", Duration, Default("0"),
         "How long a stream keeps a message (\"12h\", \"7d\", at least two minutes); 0 is for ever. Beware as for max_entries."),
     key("replication_log.max_bytes", Size, Default("\"4GiB\""),
-        "What a stream keeps (bytes, or \"64MiB\", \"4GiB\"); 0 is unlimited. Beware as for max_entries."),
+        "What a stream keeps (bytes, or \"512MiB\", \"4GiB\"; at least 256MiB); 0 is unlimited. Beware as for max_entries."),
     key("replication_log.replicas", within(1, 5), Default("1"),
-        "Copies of each stream in the NATS cluster of nats.urls. The embedded server stands alone and keeps one."),
+        "Copies of each stream in the NATS cluster of nats.urls. The node's own server stands alone and keeps one."),
 
     key("cluster.name", Text, Default("\"e-harmonylite\""),
         "The cluster's name, the same on all nodes. Changes of another cluster are rejected."),
@@ -171,7 +172,9 @@ pub const KEYS: &[Key] = &[
     key("nats.connect_retries", within(0, 10_000), Default("5"),
         "How often reaching nats.urls is tried again at start. Then the node runs without: changes wait in the database \
          until the cluster is there."),
-    key("nats.reconnect_wait_seconds", within(1, 3600), Default("2"), "Seconds between two tries to connect."),
+    key("nats.reconnect_wait_seconds", within(1, 3600), Default("2"),
+        "Seconds that each try of nats.connect_retries waits for an answer, and between two of them. A connection that is \
+         lost later is tried again within a second."),
     key("nats.seed_file", Text, Example("\"/etc/harmonylite/user.nk\""),
         "A file with the seed of an NKey (SU...), in place of nats.user_name and nats.user_password; between nodes that run \
          their own servers the same on every node."),

@@ -90,13 +90,14 @@ pub fn judge(
     }
     let settings = validate::settings(&mut raw, &whole, environment);
     let values = Values::of(raw.values());
+    let db_path = raw.path("db_path").filter(|_| !raw.incomplete);
     let mut problems = raw.problems;
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     match settings {
         Some(settings) if !problems.iter().any(Problem::is_error) => {
             Ok(Loaded { settings, values, warnings: problems })
         }
-        _ => Err(Invalid { problems }),
+        _ => Err(Invalid { problems, db_path }),
     }
 }
 
@@ -109,14 +110,15 @@ fn unreadable(name: String, error: &std::io::Error) -> Invalid {
         _ => "--config names a file",
     };
     let place = Place::File { file: name, line: None };
-    Invalid { problems: vec![Problem::error(place, format!("cannot be read: {error}")).hint(hint)] }
+    let problem = Problem::error(place, format!("cannot be read: {error}")).hint(hint);
+    Invalid { problems: vec![problem], db_path: None }
 }
 
 fn not_utf8(name: String, bytes: &[u8], valid_up_to: usize) -> Invalid {
     let line = 1 + bytes[..valid_up_to].iter().filter(|byte| **byte == b'\n').count();
     let place = Place::File { file: name, line: Some(line) };
     let problem = Problem::error(place, "not valid UTF-8").hint("save the file as UTF-8");
-    Invalid { problems: vec![problem] }
+    Invalid { problems: vec![problem], db_path: None }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, where, and what to do: one line for people, one object for programs.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -75,6 +76,12 @@ impl Problem {
         self
     }
 
+    /// The same where it stops nobody.
+    #[must_use]
+    pub fn as_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
+    }
+
     /// Does it stop us?
     #[must_use]
     pub fn is_error(&self) -> bool {
@@ -113,6 +120,8 @@ impl fmt::Display for Place {
 pub struct Invalid {
     /// At least one of them an error.
     pub problems: Vec<Problem>,
+    /// The database that it names all the same, for commands that need nothing else; `None` when that is not certain.
+    pub db_path: Option<PathBuf>,
 }
 
 impl fmt::Display for Invalid {

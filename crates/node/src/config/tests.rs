@@ -25,7 +25,7 @@ fn settings(text: &str) -> Settings {
 /// What is said about these lines, below a `db_path` and a `node_id`.
 fn said(text: &str) -> String {
     match load_text(&format!("db_path = '/data/app.db'\nnode_id = 1\n{text}")) {
-        Ok(loaded) => Invalid { problems: loaded.warnings }.to_string(),
+        Ok(loaded) => Invalid { problems: loaded.warnings, db_path: None }.to_string(),
         Err(invalid) => invalid.to_string(),
     }
 }
@@ -485,4 +485,13 @@ fn problems_are_plain_objects_for_programs() {
     assert!(json.contains(expected), "{json}");
     let problem = judge(None, &environment(), &[]).unwrap_err().problems.remove(0);
     assert!(serde_json::to_string(&problem).unwrap().starts_with("{\"severity\":\"error\",\"message\":"));
+}
+
+#[test]
+fn the_database_of_a_wrong_configuration_is_known_when_it_is_certain() {
+    let database = |text: &str| load_text(text).unwrap_err().db_path;
+    let missing = "db_path = '/data/app.db'\nnats.user_name = 'u'\nnats.user_password_file = '/nowhere'";
+    assert_eq!(database(missing).as_deref(), Some(Path::new("/data/app.db")));
+    assert_eq!(database("db_path = '/data/app.db'\nnode_id = [1"), None, "the rest may name another one");
+    assert_eq!(database("node_id = 1"), None);
 }

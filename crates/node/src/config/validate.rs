@@ -12,7 +12,7 @@ use super::environment::{Environment, derive_node_id, fingerprint_machine};
 use super::problem::{Place, Problem};
 use super::raw::Raw;
 use super::server_url::ServerUrl;
-use super::settings::{Conflict, LogFormat, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
+use super::settings::{Conflict, LogFormat, Mode, Nats, ReplicationLog, STREAM_BYTES_DEFAULT, Settings};
 use super::value::Value;
 
 /// A stream cannot keep messages for less than its duplicate window, which is two minutes.
@@ -38,6 +38,11 @@ pub(super) fn settings(raw: &mut Raw, whole: &Place, environment: &Environment) 
     settings.machine = fingerprint_machine(environment.machine_id.as_deref());
     raw.read_bool("publish", &mut settings.publish);
     raw.read_bool("replicate", &mut settings.replicate);
+    if !settings.replicate && nats.mode == Mode::Shared {
+        // The own streams, which a node has to read, are everybody's there.
+        let hint = "let each node have its streams on its own server (mesh), or set replicate = true";
+        raw.error("replicate", "cannot be false where all nodes share their streams", hint);
+    }
     settings.cleanup_interval = raw.ms("cleanup_interval").unwrap_or(settings.cleanup_interval);
     settings.polling_interval = raw.ms("polling_interval").unwrap_or(settings.polling_interval);
     settings.seq_map_path = raw.path("seq_map_path");
@@ -204,7 +209,7 @@ impl Raw {
         self.integer(path).filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.unsigned_abs()))
     }
 
-    fn path(&self, path: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, path: &str) -> Option<PathBuf> {
         self.text(path).map(|text| std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text)))
     }
 

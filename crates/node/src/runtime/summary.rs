@@ -95,6 +95,7 @@ pub(crate) fn cert_file(settings: &Settings) -> Option<PathBuf> {
 
 fn frame(settings: &Settings, home: &Home) -> NodeStatus {
     NodeStatus {
+        running: true,
         node_id: settings.node_id.get(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: settings.nats.mode.to_string(),

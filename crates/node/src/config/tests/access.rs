@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Mode, assert_said, said, settings};
+use super::{Environment, Mode, assert_said, load, said, settings};
 
 /// A file with that text, which only its owner may read.
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -114,4 +114,25 @@ fn a_leaf_node_needs_the_domain_of_the_streams() {
         &["error: `cluster.leaf_servers`: with nats.urls"],
     );
     assert_said("nats.jetstream_domain = 'a.b'", &["error: `nats.jetstream_domain`"]);
+}
+
+#[test]
+fn a_configuration_with_a_password_that_everybody_may_read_is_warned_about() {
+    let password = "db_path = 'x'\nnode_id = 1\nnats.user_name = 'u'\nnats.user_password = 'p'";
+    let configuration = file(password);
+    let warned = || {
+        let loaded = load(Some(configuration.path()), &Environment::default(), &[]).unwrap();
+        loaded.warnings.iter().any(|problem| problem.message.contains("a password stands in it"))
+    };
+    for (mode, expected) in [(0o600, false), (0o640, false), (0o644, true)] {
+        std::fs::set_permissions(configuration.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(warned(), expected, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_node_of_a_shared_cluster_applies_what_comes() {
+    assert_said("replicate = false\n[nats]\nurls = ['n1']", &["error: `replicate`", "mesh"]);
+    assert_said("replicate = false\n[nats]\nmode = 'shared'", &["error: `replicate`"]);
+    assert_eq!(said("replicate = false"), "");
 }

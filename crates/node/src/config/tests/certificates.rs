@@ -61,7 +61,7 @@ fn said(text: &str, days: u64) -> String {
     environment.now_s = Some(NOW_S + days * DAY_S);
     let text = format!("db_path = '/data/app.db'\nnode_id = 1\n{text}");
     match judge(Some(("node.toml", &text)), &environment, &[]) {
-        Ok(loaded) => Invalid { problems: loaded.warnings }.to_string(),
+        Ok(loaded) => Invalid { problems: loaded.warnings, db_path: None }.to_string(),
         Err(invalid) => invalid.to_string(),
     }
 }
@@ -99,12 +99,12 @@ fn a_certificate_that_ended_is_refused_and_one_that_soon_will_is_warned_about() 
     let ended = files.said_after(110, "");
     assert_holds(
         &ended,
-        &["error: `nats.cert_file`: the certificate ended 10 days ago", "certs node --force"],
+        &["error: `nats.cert_file`: the certificate ended 10 days ago", "certs node --name NAME --force"],
     );
     assert_eq!(ended.matches("error").count(), 1, "one reason is enough: {ended}");
     assert_holds(
         &files.said_after(5_000, ""),
-        &["error: `nats.ca_file`: the certificate ended 1000 days ago"],
+        &["error: `nats.ca_file`: the certificate ended 1000 days ago", "certs init"],
     );
 }
 
