@@ -203,9 +203,14 @@ impl World<'_> {
         }
         let other = NodeId::new(1000 + node as u64).ok_or_else(|| Failure::new("simulator: node id"))?;
         let options = options(other, Incarnation::from_random(7), self.plan.profile.shards);
+        let before = checkers::contents(self)?;
         match self.nodes[node].database.open_store(&options) {
             Ok(_) => Err(Failure::new(format!("G9: the database of node {} opens for {other}", node + 1))),
-            Err(_) => Ok(true),
+            Err(_) if checkers::contents(self)? != before => {
+                Err(Failure::new(format!("G9: the refusal of {other} changed node {}", node + 1)))
+            }
+            Err(error) if is_refusal(&error) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
@@ -284,4 +289,10 @@ impl World<'_> {
         }
         Ok(())
     }
+}
+
+/// Of a database that is another node's; on files a sidecar that runs on it is met first.
+fn is_refusal(error: &Failure) -> bool {
+    let text = error.to_string();
+    text.contains("belongs to node") || text.contains("works on this database")
 }

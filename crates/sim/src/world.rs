@@ -102,9 +102,11 @@ impl<'r> World<'r> {
         world.calm()?;
         checkers::judge(&mut world)?;
         if world.replays() {
+            let before = checkers::contents(&world)?;
             world.replay()?;
             world.calm()?;
             checkers::judge(&mut world)?;
+            checkers::nothing_changed(&world, &before)?;
         }
         Ok(())
     }

@@ -28,9 +28,11 @@ pub(super) fn sidecar(stage: &Stage<'_>, index: usize, node: &mut Node) {
             if !supervise(stage, index, node, act.at)? {
                 break;
             }
-            act_on_sidecar(stage, node, act).with_context(|| act.kind.name())?;
+            let acted = act_on_sidecar(stage, node, act).with_context(|| act.kind.name())?;
             stage.set_sidecar(index, node.process());
-            stage.count(act.kind);
+            if acted {
+                stage.count(act.kind);
+            }
         }
         while supervise(stage, index, node, Duration::MAX)? {}
         Ok(())
@@ -60,20 +62,21 @@ fn supervise(stage: &Stage<'_>, index: usize, node: &mut Node, until: Duration) 
     Ok(false)
 }
 
-fn act_on_sidecar(stage: &Stage<'_>, node: &mut Node, act: &Act) -> Result<()> {
+/// False when there was no moment for it.
+fn act_on_sidecar(stage: &Stage<'_>, node: &mut Node, act: &Act) -> Result<bool> {
     let process = node.process().context("it does not run")?;
     match act.kind {
         Kind::PauseSidecar => {
             process.pause();
             stage.timeline.wait(act.lasts);
             process.resume();
-            return Ok(());
+            return Ok(true);
         }
         Kind::RestartSidecar => {
             // One that has just begun may not listen yet, and then ends as any process would.
             while process.is_running() && !catches_term(process) && stage.timeline.wait(LOOK) {}
             if !catches_term(process) {
-                return Ok(());
+                return Ok(false);
             }
             let status = node.stop()?;
             match status.code() {
@@ -86,7 +89,8 @@ fn act_on_sidecar(stage: &Stage<'_>, node: &mut Node, act: &Act) -> Result<()> {
     }
     clock::forget(process.pid());
     stage.timeline.wait(act.lasts);
-    node.start()
+    node.start()?;
+    Ok(true)
 }
 
 /// Has it a handler for SIGTERM?

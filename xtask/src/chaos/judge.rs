@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::final_state::{FinalState, LastWord, RowId, WriteId};
 use super::journal::{Entry, Write};
 
+/// The table that gets a row of every transaction.
+const LEDGER: &str = "ledger";
+
 /// How many sentences of a kind are worth reading.
 const SHOWN: usize = 10;
 
@@ -17,7 +20,7 @@ pub(super) fn judge(entries: &[Entry], states: &[FinalState]) -> Vec<String> {
     let mut wrong = differences(states);
     let Some(state) = states.first() else { return wrong };
     let lost: BTreeSet<_> = states.iter().flat_map(|state| &state.lost).cloned().collect();
-    let judge = Judge { history: History::of(entries), state, lost };
+    let judge = Judge { history: History::of(entries, state), state, lost };
     let committed = entries.iter().filter(|entry| entry.committed);
     let writes = committed.flat_map(|entry| entry.transaction.writes.iter().map(move |write| (entry, write)));
     wrong.extend(writes.filter_map(|(entry, write)| judge.is_lost(entry, write)).take(SHOWN));
@@ -48,17 +51,27 @@ struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    fn of(entries: &'a [Entry]) -> Self {
+    fn of(entries: &'a [Entry], state: &FinalState) -> Self {
         let (mut left, mut seen) = (BTreeMap::new(), BTreeSet::new());
         for (entry, write) in entries.iter().flat_map(|e| e.transaction.writes.iter().map(move |w| (e, w))) {
             let id = (write.clock, entry.node);
             left.insert((write.table.as_str(), write.key.as_str(), id), write.left.as_deref());
-            if let Some(saw) = &write.saw {
+            if let Some(saw) = write.saw.as_ref().filter(|_| happened(entry, state)) {
                 seen.insert((write.table.as_str(), write.key.as_str(), saw.as_str()));
             }
         }
         Self { left, seen }
     }
+}
+
+/// Was it committed? An application that is killed between COMMIT and its journal's next line does not know; its row of the
+/// ledger, which nobody ever touches again, tells. One that failed, on a full disk for instance, has none and excuses nothing.
+fn happened(entry: &Entry, state: &FinalState) -> bool {
+    let writes = &entry.transaction.writes;
+    let kept = |write: &Write| {
+        write.table == LEDGER && state.rows.contains_key(&(write.table.clone(), write.key.clone()))
+    };
+    entry.committed || writes.iter().any(kept)
 }
 
 struct Judge<'a> {
@@ -117,6 +130,22 @@ mod tests {
 
     fn complaints(entries: &[Entry], state: FinalState) -> String {
         judge(entries, &[state]).join("\n")
+    }
+
+    #[test]
+    fn a_transaction_that_failed_excuses_nothing() {
+        let first = entry(1, 5, None, Some("a"));
+        let mut second = entry(2, 6, Some("a"), Some("b"));
+        second.committed = false;
+        let row = Write { table: LEDGER.into(), key: "'2-6'".into(), clock: 6, saw: None, left: None };
+        second.transaction.writes.push(row);
+        let entries = [first, second];
+        let mut last = state((6, 2), Some("b"), &[]);
+        let ledger = LastWord { write: (6, 2), displaced: false, tag: None };
+        last.rows.insert((LEDGER.into(), "'2-6'".into()), ledger);
+        assert_eq!(complaints(&entries, last), "", "it was committed, and its journal not told");
+        let complaint = complaints(&entries, state((6, 2), Some("b"), &[]));
+        assert!(complaint.contains("\"a\""), "{complaint}");
     }
 
     #[test]

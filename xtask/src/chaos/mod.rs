@@ -21,6 +21,7 @@ mod stage;
 mod timeline;
 mod world;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,10 @@ use clap::Args;
 use self::run::{Run, Seen};
 use self::scenario::Scenario;
 use crate::product;
+
+/// So often, in all runs of a command together, a fault must have been planned before it counts that it never happened: a
+/// server that was to be paused may be away for good reasons.
+const OFTEN: u64 = 3;
 
 /// What to run, how long, and how often.
 #[derive(Args)]
@@ -69,6 +74,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         mounts::mount(Path::new("/dev/shm"), 64)?;
     }
     let first = options.seed.unwrap_or_else(seed_of_clock);
+    let (mut planned, mut happened) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
     let duration = Duration::from_secs(options.duration);
     for scenario in &scenarios {
         for seed in first..first + options.runs {
@@ -79,8 +85,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
                 format!("violation: cargo xtask chaos --scenario {name} --seed {seed} --duration {seconds}")
             })?;
             say(&told(&seen));
+            seen.planned.iter().for_each(|(kind, count)| *planned.entry(*kind).or_default() += count);
+            seen.tally.faults.iter().for_each(|(kind, count)| *happened.entry(*kind).or_default() += count);
         }
     }
+    let missing = planned.iter().find(|(kind, count)| **count >= OFTEN && !happened.contains_key(kind));
+    let missing = missing.map(|(kind, count)| format!("{} was planned {count} times", kind.name()));
+    ensure!(missing.is_none(), "{missing:?} and never happened: the scenario does not fit");
     Ok(())
 }
 

@@ -187,11 +187,7 @@ impl Stage {
         let contents = self.cluster.wait_equal(&names, DEADLINE)?;
         for node in &self.cluster.nodes {
             let status = node.wait_status("sources read to their end", DEADLINE, is_read_to_the_end)?;
-            ensure!(
-                status["counters"]["dead_letters"] == 0,
-                "node {} has dead letters: {status:#}",
-                node.id()
-            );
+            ensure!(status["dead_letters"] == 0, "node {} has dead letters: {status:#}", node.id());
         }
         Ok(contents)
     }

@@ -121,7 +121,7 @@ fn wait_settled(cluster: &Cluster) -> Result<()> {
                 "node {}: {status:#}",
                 node.id()
             );
-            ensure!(status["counters"]["dead_letters"] == 0, "dead letters at node {}", node.id());
+            ensure!(status["dead_letters"] == 0, "dead letters at node {}", node.id());
         }
         cluster.equal_contents(TABLES)
     });

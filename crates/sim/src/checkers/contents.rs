@@ -11,7 +11,7 @@ use crate::node::Node;
 
 /// A version as it is compared between nodes: the fields are in the order of versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Version {
+pub(crate) struct Version {
     pub(super) clock: i64,
     pub(super) node: i64,
     pub(super) incarnation: i64,
@@ -28,12 +28,12 @@ impl Version {
 
 /// What a node holds under one key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     pub(super) image: Option<String>,
     pub(super) version: Option<Version>,
 }
 
-pub(super) type Contents = BTreeMap<RowKey, Held>;
+pub(crate) type Contents = BTreeMap<RowKey, Held>;
 
 pub(super) fn read(node: &Node, schema: Schema) -> Result<Contents, Failure> {
     let app = node.app();

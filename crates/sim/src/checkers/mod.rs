@@ -9,6 +9,7 @@ use harmonylite_core::codec::{Message, decode_body, decode_frame};
 use harmonylite_core::input::Input;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use self::contents::Contents;
 pub(crate) use self::rest::at_rest;
 use crate::Failure;
 use crate::application::Schema;
@@ -17,9 +18,7 @@ use crate::world::World;
 
 /// Everything that must hold when the world has come to rest.
 pub(crate) fn judge(world: &mut World<'_>) -> Result<(), Failure> {
-    let schema = world.plan.profile.schema;
-    let contents: Vec<_> =
-        world.nodes.iter().map(|node| contents::read(node, schema)).collect::<Result<_, _>>()?;
+    let contents = contents(world)?;
     laws::one_version_one_row(&contents)?;
     laws::written_by_somebody(world, &contents)?;
     laws::positions_are_true(world, &contents)?;
@@ -34,6 +33,26 @@ pub(crate) fn judge(world: &mut World<'_>) -> Result<(), Failure> {
     laws::losers_are_readable(world, first)?;
     laws::indexes_are_in_step(world)?;
     laws::nothing_is_left_over(world)
+}
+
+/// What all nodes hold.
+pub(crate) fn contents(world: &World<'_>) -> Result<Vec<Contents>, Failure> {
+    let schema = world.plan.profile.schema;
+    world.nodes.iter().map(|node| contents::read(node, schema)).collect()
+}
+
+/// G5, after everything was delivered once more: no row was written, and all is as it was.
+pub(crate) fn nothing_changed(world: &World<'_>, before: &[Contents]) -> Result<(), Failure> {
+    for (node, before) in world.nodes.iter().zip(before) {
+        let written: u64 = node.rows_applied.values().sum();
+        if written > 0 {
+            return Err(Failure::new(format!("G5: node {} wrote {written} rows once more", node.id)));
+        }
+        if contents::read(node, world.plan.profile.schema)? != *before {
+            return Err(Failure::new(format!("G5: node {} is another after everything came again", node.id)));
+        }
+    }
+    Ok(())
 }
 
 /// What must hold after every piece of work of a store.

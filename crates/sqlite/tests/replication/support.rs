@@ -91,15 +91,7 @@ impl Node {
 
     /// A query as lines of `|`-separated `typeof:quote`.
     pub(crate) fn query(&self, sql: &str) -> Vec<String> {
-        let mut statement = self.application.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        let columns = statement.column_count();
-        let mut rows = statement.query([]).unwrap();
-        let mut lines = Vec::new();
-        while let Some(row) = rows.next().unwrap() {
-            let line: Vec<_> = (0..columns).map(|index| shown(row.get_ref(index).unwrap())).collect();
-            lines.push(line.join("|"));
-        }
-        lines
+        query(&self.application, sql)
     }
 
     /// One integer.
@@ -218,6 +210,19 @@ fn options(id: u64) -> OpenOptions {
         publish: true,
         clock: ClockSql::new(NOW_MS.to_string()),
     }
+}
+
+/// See [`Node::query`].
+pub(crate) fn query(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let columns = statement.column_count();
+    let mut rows = statement.query([]).unwrap();
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let line: Vec<_> = (0..columns).map(|index| shown(row.get_ref(index).unwrap())).collect();
+        lines.push(line.join("|"));
+    }
+    lines
 }
 
 /// Storage class and exact bytes; `quote()` would stop at NUL.
