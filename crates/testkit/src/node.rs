@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
@@ -133,7 +134,10 @@ impl Node {
     /// # Errors
     /// When it cannot be written.
     pub fn write_config(&self) -> Result<()> {
-        fs::write(self.config_file(), self.config_text()).context("writing the configuration")
+        let (file, text) = (self.config_file(), self.config_text());
+        fs::write(&file, text).context("writing the configuration")?;
+        // A password may stand in it.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).context("making it private")
     }
 
     /// Names the peers, from the next start on.

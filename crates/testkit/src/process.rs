@@ -47,6 +47,13 @@ impl ProcessId {
         }
     }
 
+    /// Asks it to end (SIGTERM), and does not wait.
+    pub fn terminate(self) {
+        if self.is_running() {
+            signal(self.pid, Signal::TERM);
+        }
+    }
+
     /// Stops it where it stands (SIGSTOP): it is there, holds what it holds, and answers nobody until [`ProcessId::resume`].
     pub fn pause(self) {
         if self.is_running() {

@@ -2,16 +2,14 @@
 
 use super::arguments::ReportArguments;
 use super::node_socket::order;
-use super::{print, print_error, print_warnings, to_json};
+use super::{print, print_error, to_json};
 use crate::config::Environment;
 use crate::exit::{ExitCode, ExitError};
 use crate::orders::{Order, Reloaded};
 
 pub(super) fn reload(arguments: &ReportArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
-    let (database, warnings) = arguments.config.database(environment)?;
-    if !arguments.json {
-        print_warnings(&warnings);
-    }
+    // The node reads the same file, and says what is wrong with it.
+    let (database, _) = arguments.config.database(environment)?;
     let reloaded: Reloaded = order(&database, &Order::Reload)?;
     if arguments.json {
         print(&to_json(&reloaded)?)?;

@@ -1,5 +1,7 @@
 //! `harmonylite run`: prepares a node and hands over to the runtime; with `--dry-run` it only says what it would do.
 
+use std::time::Duration;
+
 use super::arguments::{ConfigArguments, RunArguments};
 use super::{check_config, print, print_warnings, status};
 use crate::config::environment::LOG_VARIABLE;
@@ -41,8 +43,13 @@ fn start(
 
 /// Runs `work` on this thread, the main one: the nats-server dies with the thread that started it.
 pub(super) fn block_on(work: impl Future<Output = Result<(), ExitError>>) -> Result<(), ExitError> {
+    /// For what still runs on other threads: looking up a name can take half a minute, and nobody needs it any more.
+    const REST_WITHIN: Duration = Duration::from_millis(100);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| unexpected("cannot start the runtime", &error))?.block_on(work)
+    let runtime = runtime.map_err(|error| unexpected("cannot start the runtime", &error))?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(REST_WITHIN);
+    outcome
 }
 
 fn unexpected(what: &str, error: &std::io::Error) -> ExitError {

@@ -397,7 +397,8 @@ fn note_event(event: &Event, health: &watch::Sender<Health>, server: &str) {
 fn failure(error: &str) -> Failure {
     let lower = error.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if says(&["authorization violation", "authentication"]) {
+    // "Authentication Timeout": our word came too late, whatever it would have been.
+    if says(&["authorization violation", "authentication"]) && !says(&["timeout"]) {
         Failure::Credentials
     } else {
         refusal(error).map_or_else(|| Failure::Other(error.to_owned()), Failure::Tls)
@@ -407,6 +408,12 @@ fn failure(error: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_waited_too_long_for_our_credentials_has_not_refused_them() {
+        assert!(matches!(failure("-ERR 'Authentication Timeout'"), Failure::Other(_)));
+        assert!(matches!(failure("-ERR 'Authorization Violation'"), Failure::Credentials));
+    }
 
     #[test]
     fn passwords_in_urls_are_not_shown() {

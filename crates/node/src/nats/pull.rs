@@ -27,6 +27,11 @@ const PULL_EXPIRES: Duration = Duration::from_secs(30);
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
 /// The most messages that one request asks for.
 const PULL_MAX: u32 = 256;
+/// Bytes that may be on their way, about: the answer to a ping comes behind them, and over a slow link (1 Mbit/s) they must not
+/// take as long as the client waits for it (15 s).
+const PULL_BYTES: usize = 2 << 20;
+/// How large a message is as long as none has come: a full body, uncompressed.
+const SIZE_AT_FIRST: usize = 256 << 10;
 
 /// What came.
 pub(super) enum Pulled {
@@ -57,6 +62,8 @@ pub(super) struct Puller {
     credit: u32,
     /// Messages asked for that have not come.
     outstanding: u32,
+    /// The size of the largest messages of late, in bytes.
+    size: usize,
     heard: Instant,
 }
 
@@ -94,6 +101,7 @@ impl Puller {
             delivered: 0,
             credit,
             outstanding: 0,
+            size: SIZE_AT_FIRST,
             heard: Instant::now(),
         })
     }
@@ -104,10 +112,13 @@ impl Puller {
     }
 
     /// Asks for messages when there is credit and reason to. Few large requests instead of many small ones: a new
-    /// one is made when the credit has grown to what is outstanding.
+    /// one is made when what may be asked for has grown to what is outstanding.
     pub(super) async fn ask(&mut self) -> Result<(), NatsError> {
-        while self.credit > 0 && self.credit >= self.outstanding.min(PULL_MAX) {
-            let batch = self.credit.min(PULL_MAX);
+        loop {
+            let batch = self.credit.min(self.room()).min(PULL_MAX);
+            if batch == 0 || batch < self.outstanding.min(PULL_MAX) {
+                return Ok(());
+            }
             let request = serde_json::json!({
                 "batch": batch,
                 "expires": PULL_EXPIRES.as_nanos() as u64,
@@ -127,7 +138,12 @@ impl Puller {
             self.credit -= batch;
             self.outstanding += batch;
         }
-        Ok(())
+    }
+
+    /// How many more messages may be on their way; one at least if there are none.
+    fn room(&self) -> u32 {
+        let messages = u32::try_from(PULL_BYTES / self.size.max(1)).unwrap_or(PULL_MAX).max(1);
+        messages.saturating_sub(self.outstanding)
     }
 
     /// What comes next. Safe to cancel: nothing that came is lost.
@@ -164,6 +180,7 @@ impl Puller {
         self.expected = sequence.next();
         self.delivered = delivered;
         self.outstanding = self.outstanding.saturating_sub(1);
+        self.size = (self.size - self.size / 8).max(message.message.payload.len());
         Pulled::Message { sequence, bytes: message.message.payload.into() }
     }
 

@@ -186,7 +186,8 @@ fn render(
     line(format!("ports_file_dir: {}", quoted_path(&files.store())?));
     line(format!("max_payload: {MAX_PAYLOAD}"));
     line("max_pending: 64MB".to_owned());
-    line("write_deadline: \"10s\"".to_owned());
+    // Over a slow link what a peer asked for takes its time: closing the connection would only begin it anew.
+    line("write_deadline: \"60s\"".to_owned());
     line("ping_interval: \"20s\"".to_owned());
     line("logtime: false".to_owned());
     match &settings.role {

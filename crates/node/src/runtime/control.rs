@@ -30,6 +30,8 @@ use crate::telemetry::LogLevels;
 /// A request is that large at most, in bytes.
 const REQUEST_SIZE_MAX: u64 = 64 << 10;
 /// Calls are served one at a time: who does not end its request must not keep the others waiting.
+/// After an error of the socket itself, no free file descriptors for instance: it would be reported without a pause.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is asked for, when it is not the status.
@@ -82,7 +84,10 @@ impl ControlSocket {
                         tracing::debug!(%error, "control request not answered");
                     }
                 }
-                Err(error) => tracing::warn!(%error, "control socket"),
+                Err(error) => {
+                    tracing::warn!(%error, "control socket");
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
             }
         }
     }
@@ -116,8 +121,12 @@ where
             Request::Order(order) => receivers.obey(order).await?,
         }
     };
-    stream.write_all(document.as_bytes()).await?;
-    stream.shutdown().await
+    let writing = async {
+        stream.write_all(document.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    // One that asks and does not read must not keep the others from asking.
+    tokio::time::timeout(REQUEST_WITHIN, writing).await?
 }
 
 impl Receivers {

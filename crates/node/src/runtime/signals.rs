@@ -18,6 +18,14 @@ pub fn stop() -> std::io::Result<CancellationToken> {
             _ = interrupt.recv() => tracing::info!("SIGINT, ending in order"),
         }
         cancel.cancel();
+        // The default is gone for good with the first handler of a signal.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("a second signal, ending at once");
+        // It cannot fail for a process and itself.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
     Ok(stop)
 }

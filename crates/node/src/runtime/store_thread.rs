@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as RequestSender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,6 @@ use super::watchdog::Progress;
 /// The first and the last wait between two looks after something was written.
 const LOOK_FIRST: Duration = Duration::from_micros(50);
 const LOOK_LAST: Duration = Duration::from_millis(8);
-/// Requests under way at once: the core has at most one of each kind; one wake-up, a call for dead letters (the control
-/// socket serves one at a time), new settings and a list of members come on top.
-const REQUESTS_MAX: usize = 16;
-
 /// A request to the store.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -51,7 +47,9 @@ pub(crate) enum Request {
 /// Sends requests; the thread ends when the last one is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreHandle {
-    requests: SyncSender<Request>,
+    /// Never full: whoever waited for room here would not take the answer that the store waits to give. Few are under way at
+    /// once: of the core at most one or two of each kind, a wake-up, a call for dead letters, a list of members.
+    requests: RequestSender<Request>,
     /// A wake-up is already in the channel.
     woken: Arc<AtomicBool>,
 }
@@ -64,7 +62,7 @@ impl StoreHandle {
 
     /// Looks for commits soon. Never blocks, and costs nothing while a wake-up is waiting.
     pub(crate) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) && self.requests.try_send(Request::Wake).is_err() {
+        if !self.woken.swap(true, Ordering::AcqRel) && self.requests.send(Request::Wake).is_err() {
             self.woken.store(false, Ordering::Release);
         }
     }
@@ -80,7 +78,7 @@ pub(crate) fn start(
 ) -> std::io::Result<(StoreHandle, JoinHandle<()>)> {
     let steps = progress.clone();
     store.on_progress(move || steps.step()).map_err(std::io::Error::other)?;
-    let (requests, receiver) = sync_channel(REQUESTS_MAX);
+    let (requests, receiver) = channel();
     let woken = Arc::new(AtomicBool::new(false));
     let handle = StoreHandle { requests, woken: woken.clone() };
     let wal = WalReport::new(wal);

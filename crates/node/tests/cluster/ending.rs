@@ -1,8 +1,9 @@
 //! SIGTERM and SIGINT: the end comes within seconds, with success, and everything is saved.
 
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use harmonylite_testkit::{Cluster, Node, Result, ensure};
+use harmonylite_testkit::{Cluster, Context, Node, Result, ensure};
 
 use crate::load;
 use crate::support::{DEADLINE, counter, following, no_panics, source_of, wait_number};
@@ -122,6 +123,25 @@ fn an_end_comes_although_the_server_hangs() -> Result<()> {
     // Not in order, and said so: what was under way is unknown, and found out at the next start.
     ensure!(status.code() == Some(1), "{status}\n{}", cluster.nodes[0].log());
     ensure!(!server.is_running(), "the server outlived it");
+    cluster.start_all()?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM t", 1)?;
+    no_panics(&cluster)
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_nothing_is_lost() -> Result<()> {
+    let mut cluster = following(2, SCHEMA)?;
+    let server = cluster.nodes[0].server()?;
+    server.pause();
+    cluster.nodes[0].execute("INSERT INTO t VALUES(1, 'not published')")?;
+    let process = cluster.nodes[0].process().context("it does not run")?;
+    process.terminate();
+    harmonylite_testkit::wait("the first one", DEADLINE, || {
+        cluster.nodes[0].log().contains("ending in order")
+    })?;
+    process.terminate();
+    let status = cluster.nodes[0].wait_exit(DEADLINE)?;
+    ensure!(status.signal() == Some(9), "{status}\n{}", cluster.nodes[0].log());
     cluster.start_all()?;
     wait_number(&cluster.nodes[1], "SELECT count(*) FROM t", 1)?;
     no_panics(&cluster)
