@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use harmonylite_testkit::{Cluster, Proxy, Result, ensure, wait, wait_for};
 
 use crate::load::{self, LOAD, WRITES, all_arrives, finish_load, start_load};
-use crate::support::{BINARY, DEADLINE, counter, following};
+use crate::support::{BINARY, DEADLINE, counter, following, wait_number};
 
 #[test]
 fn nats_servers_that_stand_still_for_a_whole_load_are_not_noticed_by_the_application() -> Result<()> {
@@ -57,6 +57,19 @@ fn links_that_are_cut_or_stalled_during_a_load_delay_it_and_lose_nothing() -> Re
     }
     let written = finish_load(writers)?;
     all_arrives(&cluster, &written)
+}
+
+/// What is asked for at once must fit the time that client and server give one another; else it is begun anew for ever.
+#[test]
+fn a_large_transaction_crosses_a_slow_link() -> Result<()> {
+    let (cluster, proxies) = behind_proxies()?;
+    // 64 KiB every 80 ms: some 6 Mbit/s.
+    proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(80)));
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 24) \
+                INSERT INTO shared SELECT i, randomblob(1000000) FROM n";
+    cluster.nodes[0].execute(rows)?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM shared", 24)?;
+    cluster.wait_equal(load::TABLES, DEADLINE).map(drop)
 }
 
 /// The status of a node does not say that it follows anybody.
