@@ -14,6 +14,10 @@ pub(crate) const SCHEMA: &str = "CREATE TABLE event(id INTEGER PRIMARY KEY, node
     CREATE TABLE own(id INTEGER PRIMARY KEY, v INTEGER);
     CREATE TABLE shared(id INTEGER PRIMARY KEY, v TEXT);";
 
+/// One transaction of 24 MB that no compression makes smaller.
+pub(crate) const LARGE: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 24)
+    INSERT INTO shared SELECT i, randomblob(1000000) FROM n";
+
 pub(crate) const TABLES: &[&str] = &["event", "own", "shared"];
 
 /// Writes a second, on every node.

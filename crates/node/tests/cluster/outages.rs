@@ -65,9 +65,7 @@ fn a_large_transaction_crosses_a_slow_link() -> Result<()> {
     let (cluster, proxies) = behind_proxies()?;
     // 64 KiB every 80 ms: some 6 Mbit/s.
     proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(80)));
-    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 24) \
-                INSERT INTO shared SELECT i, randomblob(1000000) FROM n";
-    cluster.nodes[0].execute(rows)?;
+    cluster.nodes[0].execute(load::LARGE)?;
     wait_number(&cluster.nodes[1], "SELECT count(*) FROM shared", 24)?;
     cluster.wait_equal(load::TABLES, DEADLINE).map(drop)
 }

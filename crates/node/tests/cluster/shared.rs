@@ -37,6 +37,22 @@ fn nodes_that_share_a_server_of_others_become_equal() -> Result<()> {
 }
 
 #[test]
+fn a_large_transaction_goes_to_the_servers_over_a_slow_link() -> Result<()> {
+    let server = NatsServer::start()?;
+    let link = Proxy::start(&server.address())?;
+    let mut cluster = Cluster::sharing(BINARY, 2, load::SCHEMA, &[server.url()])?;
+    let through_link = server.url().replace(&server.address(), &link.address());
+    cluster.nodes[0].set_urls([through_link.as_str()]);
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    // 64 KiB every 80 ms: some 6 Mbit/s.
+    link.delay(Duration::from_millis(80));
+    cluster.nodes[0].execute(load::LARGE)?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM shared", 24)?;
+    cluster.wait_equal(load::TABLES, DEADLINE).map(drop)
+}
+
+#[test]
 fn several_shards_are_as_many_shared_streams() -> Result<()> {
     let server = NatsServer::start()?;
     let mut cluster = Cluster::sharing(BINARY, 2, load::SCHEMA, &[server.url()])?;
