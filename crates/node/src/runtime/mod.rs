@@ -96,12 +96,15 @@ pub async fn run(
     // A database that cannot be read is reported when it is opened.
     let saved = harmonylite_sqlite::saved_members(&settings.db_path).unwrap_or_default();
     members::check_start(&settings, &me, saved.as_deref(), &surroundings.stop).await?;
-    let store = open_store(&settings)?;
+    // Servers of others may refuse us for good: that is found out before the database gets triggers that nobody would read.
+    let elsewhere = !settings.nats.urls.is_empty();
+    let opened = if elsewhere { None } else { Some(open_store(&settings)?) };
     // A server of ours ends after us, not with `stop`: what is under way is still to be acknowledged.
     let home = tokio::select! {
         home = Home::find(&settings) => home?,
         () = surroundings.stop.cancelled() => return Ok(()),
     };
+    let store = opened.map_or_else(|| open_store(&settings), Ok)?;
     let summary = Summary::new(&settings, &home, &store.opened_schema());
     started(&summary);
     let outcome = operate(&settings, me, store, &home, summary, surroundings).await;

@@ -2,7 +2,7 @@
 
 use harmonylite_testkit::{Cluster, NatsServer, Node, Result, ensure};
 
-use crate::support::{BINARY, DEADLINE, refusal, wait_number};
+use crate::support::{BINARY, DEADLINE, ensure_untouched, refusal, wait_number};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
 const STREAM: &str = "harmonylite-changes-1";
@@ -13,9 +13,16 @@ fn node(urls: &[&str]) -> Result<Node> {
     Ok(node)
 }
 
-/// It does not start, for that reason.
+/// A node that has never run does not start, for that reason, and its database gets no triggers that nobody would read.
 #[track_caller]
 fn assert_refused(node: &mut Node, code: i32, parts: &[&str]) -> Result<()> {
+    assert_ends(node, code, parts)?;
+    ensure_untouched(node)
+}
+
+/// It does not start, for that reason.
+#[track_caller]
+fn assert_ends(node: &mut Node, code: i32, parts: &[&str]) -> Result<()> {
     let (found, log) = refusal(node)?;
     assert_eq!(found, code, "{log}");
     for part in parts {
@@ -91,7 +98,7 @@ fn a_stream_with_other_settings_is_refused_until_it_may_be_changed() -> Result<(
     cluster.nodes[1].stop()?;
     cluster.nodes[1].set("replication_log.max_bytes", "\"8GiB\"");
     let reasons = ["max_bytes is 4294967296, should be 8589934592", "update_existing"];
-    assert_refused(&mut cluster.nodes[1], 3, &reasons)?;
+    assert_ends(&mut cluster.nodes[1], 3, &reasons)?;
     cluster.nodes[1].set("replication_log.update_existing", true);
     cluster.start_all()?;
     let info = server.request(&format!("$JS.API.STREAM.INFO.{STREAM}"), "")?;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use harmonylite_testkit::{Image, Node, Port, Result, ensure};
 
-use crate::support::{BINARY, refusal};
+use crate::support::{BINARY, ensure_untouched, refusal};
 
 const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'mine')";
 
@@ -19,13 +19,6 @@ fn expect_refusal(node: &mut Node, code: i32, words: &[&str]) -> Result<()> {
         ensure!(log.contains(word), "{word:?} is not in:\n{log}");
     }
     ensure!(!log.contains("panicked"), "{log}");
-    Ok(())
-}
-
-/// Nothing of ours was made in the database.
-fn ensure_untouched(node: &Node) -> Result<()> {
-    let made = node.query::<i64>("SELECT count(*) FROM sqlite_schema WHERE name <> 't'")?;
-    ensure!(made == 0, "{made} new objects in the schema");
     Ok(())
 }
 

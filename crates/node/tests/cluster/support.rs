@@ -87,3 +87,10 @@ pub(crate) fn in_own_mounts(script: &str) -> Command {
     command.args(["sh", "-ec", script, "sh"]);
     command
 }
+
+/// Nothing of ours was made in the database, whose only table is `t`.
+pub(crate) fn ensure_untouched(node: &Node) -> Result<()> {
+    let made = node.query::<i64>("SELECT count(*) FROM sqlite_schema WHERE name <> 't'")?;
+    ensure!(made == 0, "{made} new objects in the schema");
+    Ok(())
+}
