@@ -15,13 +15,11 @@ use harmonylite_testkit::{Cluster, Rng};
 use rusqlite::{Connection, params};
 
 use super::report::{Expected, Report, quantile};
-use super::workload::{self, INSERT, SCHEMA, ensure_equal, write};
+use super::workload::{self, SCHEMA, ensure_equal, write_until};
 
 /// What the application writes, in a table of its own.
 pub(super) const NOTE: &str = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT NOT NULL);";
 const INSERT_NOTE: &str = "INSERT INTO note(id, body) VALUES(?1, ?2)";
-/// Rows per transaction of the load.
-const BATCH: u64 = 100;
 /// Mean time between two writes of an application that has something else to do.
 const INTERVAL: Duration = Duration::from_millis(5);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -136,7 +134,9 @@ impl Bench {
         let stop = AtomicBool::new(false);
         let (phase, (last, took)) = thread::scope(|scope| {
             let told = &stop;
-            let loading = scope.spawn(move || load_until(&load, loaded, told));
+            let start = Instant::now();
+            let loading =
+                scope.spawn(move || write_until(&load, loaded, told).map(|last| (last, start.elapsed())));
             thread::sleep(LEAD);
             let phase = self.write(connection, setting);
             stop.store(true, Ordering::Relaxed);
@@ -193,19 +193,8 @@ pub(super) fn write_notes(
     Ok(Written { phase: Phase { p50: at(0.5), p99: at(0.99), most: at(1.0), per_second }, next })
 }
 
-/// Writes until told to stop; gives the last row and how long it took.
-fn load_until(connection: &Connection, from: u64, stop: &AtomicBool) -> Result<(u64, Duration)> {
-    let start = Instant::now();
-    let mut last = from;
-    while !stop.load(Ordering::Relaxed) {
-        write(connection, INSERT, last + 1..last + 1 + BATCH, BATCH)?;
-        last += BATCH;
-    }
-    Ok((last, start.elapsed()))
-}
-
 /// What is taken of a phase.
-type Figure = fn(&Phase) -> f64;
+pub(super) type Figure = fn(&Phase) -> f64;
 
 impl Samples {
     fn report(&self, subject: &str, report: &mut Report) {

@@ -8,6 +8,7 @@ mod idle;
 mod kindness;
 mod machine;
 mod memory;
+mod neighbours;
 mod process;
 mod report;
 mod workload;
@@ -56,6 +57,8 @@ enum Subject {
     Kindness,
     /// Two nodes that did not reach one another while both wrote.
     Cutoff,
+    /// Two databases on one machine.
+    Neighbours,
 }
 
 /// Measures and prints.
@@ -80,6 +83,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     }
     if wanted(Subject::Cutoff) {
         cutoff::measure(&binary, options.backlog, &mut report)?;
+    }
+    if wanted(Subject::Neighbours) {
+        neighbours::measure(&binary, options.repeat, options.phase_s, &mut report)?;
     }
     report.print(options.json)
 }

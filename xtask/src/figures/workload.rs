@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -13,6 +14,8 @@ use rusqlite::{Connection, params};
 pub(super) const SCHEMA: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount INTEGER NOT NULL, \
      note TEXT); CREATE TABLE document(id INTEGER PRIMARY KEY, body BLOB NOT NULL)";
 pub(super) const INSERT: &str = "INSERT INTO item(id, name, amount, note) VALUES(?1, ?2, ?3, ?4)";
+/// Rows per transaction of a load at full speed.
+const LOAD_BATCH: u64 = 100;
 /// A kilobyte that no compression makes smaller.
 const INSERT_DOCUMENT: &str = "INSERT INTO document(id, body) VALUES(?1, randomblob(1000))";
 /// Long enough for a machine that does something else besides.
@@ -44,6 +47,16 @@ pub(super) fn write(connection: &Connection, sql: &str, ids: Range<u64>, batch: 
         next = end;
     }
     Ok(start.elapsed())
+}
+
+/// Writes rows after `from` as fast as it goes until told to stop; gives the last one.
+pub(super) fn write_until(connection: &Connection, from: u64, stop: &AtomicBool) -> Result<u64> {
+    let mut last = from;
+    while !stop.load(Ordering::Relaxed) {
+        write(connection, INSERT, last + 1..last + 1 + LOAD_BATCH, LOAD_BATCH)?;
+        last += LOAD_BATCH;
+    }
+    Ok(last)
 }
 
 fn write_row(connection: &Connection, sql: &str, id: u64) -> Result<()> {
