@@ -144,7 +144,7 @@ impl Driver {
                 }
             },
             Call::Retune(Retuning { core, retention, poll }) => {
-                self.ask_store(Request::Retune(retention, poll))?;
+                self.world.store.retune(retention, poll);
                 self.handle(Input::Retuned(core))
             }
             Call::Source(NewSource { id, shard, requests }) => {

@@ -4,9 +4,9 @@
 //! watch says that something was written, with waits from 50 us to 8 ms (most first looks come before the commit is
 //! visible: 62 % when measured), and every `poll` in any case, for file systems without events.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as RequestSender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,15 @@ use super::watchdog::Progress;
 /// The first and the last wait between two looks after something was written.
 const LOOK_FIRST: Duration = Duration::from_micros(50);
 const LOOK_LAST: Duration = Duration::from_millis(8);
+/// Requests under way at once, never so many: of the core there are one or two of each kind, and on top come a wake-up, a call
+/// for dead letters (the control socket serves one at a time) and a list of members. Whoever waited for room here would not take
+/// the answer that the store waits to give.
+const REQUESTS_MAX: usize = 16;
+
+/// How much of the conflict log is kept, and the time between two looks that nobody asked for: the newest settings, until the
+/// thread takes them. In the channel any number of them could come together.
+type NewTuning = Arc<Mutex<Option<(ConflictRetention, Duration)>>>;
+
 /// A request to the store.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -38,8 +47,6 @@ pub(crate) enum Request {
     Scan(Scan),
     ReadSchema,
     Letters(LettersCall, PublishedPositions),
-    /// How much of the conflict log is kept, and the time between two looks that nobody asked for.
-    Retune(ConflictRetention, Duration),
     /// The list of members; the answer is whether it was saved.
     SaveMembers(Vec<u8>, oneshot::Sender<bool>),
 }
@@ -47,9 +54,8 @@ pub(crate) enum Request {
 /// Sends requests; the thread ends when the last one is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreHandle {
-    /// Never full: whoever waited for room here would not take the answer that the store waits to give. Few are under way at
-    /// once: of the core at most one or two of each kind, a wake-up, a call for dead letters, a list of members.
-    requests: RequestSender<Request>,
+    requests: SyncSender<Request>,
+    tuning: NewTuning,
     /// A wake-up is already in the channel.
     woken: Arc<AtomicBool>,
 }
@@ -60,9 +66,15 @@ impl StoreHandle {
         self.requests.send(request).is_ok()
     }
 
+    /// From now on so much of the conflict log is kept, and so often is looked.
+    pub(crate) fn retune(&self, retention: ConflictRetention, poll: Duration) {
+        *self.tuning.lock().unwrap_or_else(PoisonError::into_inner) = Some((retention, poll));
+        self.wake();
+    }
+
     /// Looks for commits soon. Never blocks, and costs nothing while a wake-up is waiting.
     pub(crate) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) && self.requests.send(Request::Wake).is_err() {
+        if !self.woken.swap(true, Ordering::AcqRel) && self.requests.try_send(Request::Wake).is_err() {
             self.woken.store(false, Ordering::Release);
         }
     }
@@ -78,11 +90,13 @@ pub(crate) fn start(
 ) -> std::io::Result<(StoreHandle, JoinHandle<()>)> {
     let steps = progress.clone();
     store.on_progress(move || steps.step()).map_err(std::io::Error::other)?;
-    let (requests, receiver) = channel();
+    let (requests, receiver) = sync_channel(REQUESTS_MAX);
     let woken = Arc::new(AtomicBool::new(false));
-    let handle = StoreHandle { requests, woken: woken.clone() };
+    let tuning = NewTuning::default();
+    let handle = StoreHandle { requests, tuning: tuning.clone(), woken: woken.clone() };
     let wal = WalReport::new(wal);
-    let thread = StoreThread { store, inputs, poll, progress, woken, wal, data_version: None, look: None };
+    let thread =
+        StoreThread { store, inputs, poll, tuning, progress, woken, wal, data_version: None, look: None };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
 }
@@ -91,6 +105,7 @@ struct StoreThread {
     store: Store,
     inputs: Sender<Input>,
     poll: Duration,
+    tuning: NewTuning,
     progress: Progress,
     woken: Arc<AtomicBool>,
     wal: WalReport,
@@ -107,6 +122,7 @@ impl StoreThread {
             self.progress.set_busy(false);
             let received = requests.recv_timeout(wait);
             self.progress.set_busy(true);
+            self.take_tuning();
             let open = match received {
                 Ok(Request::Wake) => {
                     self.woken.store(false, Ordering::Release);
@@ -128,6 +144,13 @@ impl StoreThread {
             if polled {
                 self.tend_wal(true);
             }
+        }
+    }
+
+    fn take_tuning(&mut self) {
+        if let Some((retention, poll)) = self.tuning.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.store.set_conflict_retention(retention);
+            self.poll = poll;
         }
     }
 
@@ -170,11 +193,6 @@ impl StoreThread {
     fn answer(&mut self, request: Request) -> bool {
         let input = match request {
             Request::Wake => return true,
-            Request::Retune(retention, poll) => {
-                self.store.set_conflict_retention(retention);
-                self.poll = poll;
-                return true;
-            }
             Request::Letters(call, published) => {
                 return call.perform(&mut self.store, &published, &self.inputs);
             }
