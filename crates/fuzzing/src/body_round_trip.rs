@@ -104,7 +104,7 @@ impl Group {
         while cluster.len() > CLUSTER_NAME_MAX {
             cluster.pop();
         }
-        let prev = i64::try_from(self.prev >> 2).unwrap();
+        let prev = i64::try_from(self.prev >> 3).unwrap();
         GroupPlace {
             cluster,
             origin: self.origin.origin(),
