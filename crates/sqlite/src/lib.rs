@@ -48,6 +48,6 @@ pub use limits::{ConflictRetention, Limits};
 pub use lock::LockFile;
 pub use members::saved_members;
 pub use schema_listing::{ListedColumn, ListedTable, schema};
-pub use store::{ClockSql, OpenOptions, Store, plan};
+pub use store::{ClockSql, OpenOptions, Store, has_run, plan};
 pub use views::{Conflict, Conflicts, DeadLetter, Fields, conflict, conflicts, dead_letter, dead_letters};
 pub use wal::WalSize;

@@ -231,6 +231,17 @@ impl Store {
     }
 }
 
+/// Did a node ever run on the database at `path`? Reads only.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn has_run(path: &Path) -> Result<bool, StoreError> {
+    match meta::require_ours(&connection::open_read_only(path)?) {
+        Err(error) if error.kind == StoreErrorKind::NeverStarted => Ok(false),
+        ours => ours.map(|()| true),
+    }
+}
+
 /// What would be replicated and what would be refused. Reads only.
 pub fn plan(path: &Path) -> Result<SchemaRead, StoreError> {
     let mut connection = connection::open_read_only(path)?;

@@ -96,9 +96,10 @@ pub async fn run(
     // A database that cannot be read is reported when it is opened.
     let saved = harmonylite_sqlite::saved_members(&settings.db_path).unwrap_or_default();
     members::check_start(&settings, &me, saved.as_deref(), &surroundings.stop).await?;
-    // Servers of others may refuse us for good: that is found out before the database gets triggers that nobody would read.
-    let elsewhere = !settings.nats.urls.is_empty();
-    let opened = if elsewhere { None } else { Some(open_store(&settings)?) };
+    // Servers of others may refuse us for good: that is found out before a database gets its first triggers, which nobody would
+    // read. Later ones are mended at once, whoever is reached (G1).
+    let asks_first = !settings.nats.urls.is_empty() && !harmonylite_sqlite::has_run(&settings.db_path)?;
+    let opened = if asks_first { None } else { Some(open_store(&settings)?) };
     // A server of ours ends after us, not with `stop`: what is under way is still to be acknowledged.
     let home = tokio::select! {
         home = Home::find(&settings) => home?,

@@ -52,6 +52,31 @@ fn a_large_transaction_goes_to_the_servers_over_a_slow_link() -> Result<()> {
     cluster.wait_equal(load::TABLES, DEADLINE).map(drop)
 }
 
+/// Capture does not wait for the network (G1), not even at a restart after which triggers are missing.
+#[test]
+fn a_restart_mends_its_triggers_while_the_servers_are_away() -> Result<()> {
+    let server = NatsServer::start()?;
+    let link = Proxy::start(&server.address())?;
+    let mut cluster = Cluster::sharing(BINARY, 1, load::SCHEMA, &[])?;
+    let node = &mut cluster.nodes[0];
+    node.set_urls([link.address().as_str()]);
+    node.set("nats.connect_retries", 1000);
+    node.start()?;
+    node.wait_ready()?;
+    ensure!(node.stop()?.success(), "{}", node.log());
+    let triggers = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'shared'";
+    let wanted = node.query::<i64>(triggers)?;
+    let name: String = node.query(
+        "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'shared' AND name GLOB '*insert'",
+    )?;
+    node.execute(&format!("DROP TRIGGER \"{name}\""))?;
+    link.cut();
+    node.start()?;
+    wait_number(node, triggers, wanted)?;
+    ensure!(!node.log().contains("starting without the streams"), "{}", node.log());
+    Ok(())
+}
+
 #[test]
 fn several_shards_are_as_many_shared_streams() -> Result<()> {
     let server = NatsServer::start()?;
