@@ -77,6 +77,25 @@ fn a_configuration_that_cannot_be_used_ends_with_its_own_code_for_every_command(
     assert_ends(&["-config", "/nowhere/node.toml"], ExitCode::Configuration, "/nowhere/node.toml: error");
 }
 
+/// As under a service manager that shows a secret to the service only, while that is stopped.
+#[test]
+fn what_is_wrong_with_other_keys_does_not_hide_the_database() {
+    let (folder, database) = folder_with_database();
+    let settings =
+        "nats.user_name = 'u'\nnats.user_password_file = '/nowhere'\nnats.server_binary = '/nowhere/server'";
+    let file = write(&folder, "node.toml", &format!("db_path = '{}'\n{settings}", text(&database)));
+    let arguments = |command| [command, "--config", text(&file)];
+    let (code, stdout, stderr) = outcome(&arguments("status"));
+    assert_eq!(code, i32::from(ExitCode::NotRunning.number()), "{stderr}");
+    assert!(stdout.contains("item") && stderr.contains("warning: `nats.user_password_file`"), "{stderr}");
+    assert_ends(&arguments("run"), ExitCode::Configuration, "error: `nats.user_password_file`");
+    assert_ends(
+        &arguments("version"),
+        ExitCode::Ok,
+        "nats.server_binary of that configuration is not looked at",
+    );
+}
+
 #[test]
 fn check_config_lists_all_errors_on_stdout() {
     let folder = tempfile::tempdir().unwrap();
