@@ -178,6 +178,8 @@ impl Both {
         self.tail.read(&self.model).await;
         if self.tail.next.is_none() {
             self.tail = Reader::start(&self.connection, &self.model, self.model.last(), CREDIT).await;
+            // It must stand before the stream changes again: what it is to get first was said for this one.
+            self.tail.read(&self.model).await;
         }
     }
 
