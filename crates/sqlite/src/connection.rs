@@ -101,6 +101,8 @@ fn opened(connection: &mut Connection) -> Result<(), StoreError> {
 fn configure(connection: &Connection) -> Result<(), StoreError> {
     // What the applier writes must not be captured again, nor fire the application's triggers.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    // Else a statement with a LIMIT that is bound is compiled again whenever another number is.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // The bundled SQLite has them on; cascades of the origin arrive as changes of their own.
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "ignore_check_constraints", true)?;
@@ -114,6 +116,11 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
 fn first_read(connection: &Connection) -> Result<(), StoreError> {
     connection.query_row("SELECT count(*) FROM main.sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     Ok(())
+}
+
+/// `PRAGMA data_version`: another number after another connection committed.
+pub(crate) fn data_version(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.prepare_cached("PRAGMA main.data_version")?.query_row([], |row| row.get(0))?)
 }
 
 /// Even readers were shut out for the whole time.

@@ -6,6 +6,7 @@ use harmonylite_core::input::Hold;
 use rusqlite::Connection;
 
 use crate::Store;
+use crate::connection::data_version;
 use crate::error::StoreError;
 
 /// A transaction that writes, from its first moment on.
@@ -18,8 +19,7 @@ impl Holding {
     /// The write lock was just taken on `connection`.
     pub(crate) fn begin(connection: &Connection) -> Result<Self, StoreError> {
         let since = Instant::now();
-        let mut statement = connection.prepare_cached("PRAGMA main.data_version")?;
-        Ok(Self { since, data_version: statement.query_row([], |row| row.get(0))? })
+        Ok(Self { since, data_version: data_version(connection)? })
     }
 }
 
