@@ -5,11 +5,16 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::store_thread::StoreHandle;
+
+/// After an event the next ones are left to gather for so long: SQLite writes a commit page by page, and each page is an event,
+/// ours included. Nothing is late for that: whoever was woken looks until the commit shows.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Wakes the store thread for as long as it is kept. `None` (said in the log) when the system has no events: the poll
 /// then finds the commits.
@@ -19,6 +24,7 @@ pub(crate) fn start(database: &Path, store: StoreHandle) -> Option<RecommendedWa
     let handler = move |event: Result<Event, notify::Error>| {
         if event.is_ok_and(|event| is_write(&event, &watched)) {
             store.wake();
+            std::thread::sleep(GATHER);
         }
     };
     let directory = database.parent().filter(|parent| !parent.as_os_str().is_empty());
