@@ -4,6 +4,7 @@
 //! written or dropped; then clocks, positions, checkpoints; then a bounded part of the log is trimmed. The whole batch
 //! commits or nothing of it.
 
+mod ahead;
 mod displace;
 mod halt;
 mod index_text;
@@ -15,12 +16,13 @@ mod unique;
 
 use std::collections::BTreeMap;
 
-use harmonylite_core::codec::{TableChanges, decode_body};
-use harmonylite_core::effect::{ApplyBatch, ReceivedBody, ReceivedGroup};
+use harmonylite_core::codec::TableChanges;
+use harmonylite_core::effect::{ApplyBatch, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure};
 use harmonylite_core::model::SourceId;
 use harmonylite_core::planted::{Bug, is_planted};
 
+use self::ahead::{Bodies, decode_ahead};
 pub(crate) use self::halt::Halt;
 pub use self::retry::{LetterOutcome, drop_dead_letters, retry_dead_letters};
 pub(crate) use self::rows::Incoming;
@@ -38,8 +40,9 @@ use crate::housekeeping::trim;
 use crate::session::Session;
 use crate::stamp::stamp;
 
-/// Log rows that an apply trims beyond as many as it applied rows: the log shrinks although more is written.
-const TRIM_EXTRA: usize = 100;
+/// Log rows that an apply trims: what an application writes meanwhile, and no more, or a long log would make each hold of the
+/// lock longer. Housekeeping has the rest.
+const TRIM_ROWS: usize = 32;
 /// Conflict log entries that an apply trims beyond as many as it added.
 const TRIM_CONFLICTS_EXTRA: usize = 100;
 
@@ -67,6 +70,7 @@ impl Store {
         if is_planted(Bug::CheckpointApart) {
             self.save_checkpoints_apart(batch)?;
         }
+        let ahead = decode_ahead(&batch.groups);
         let transaction = self.begin_write()?;
         let holding = Holding::begin(&transaction)?;
         self.require_schema()?;
@@ -75,8 +79,8 @@ impl Store {
             stamp(&session, &batch.published, usize::MAX)?;
         }
         let mut work = Work::new(&session, now_ms, None);
-        for group in &batch.groups {
-            work.apply_group(group)?;
+        for (group, bodies) in batch.groups.iter().zip(ahead) {
+            work.apply_group(group, bodies)?;
         }
         work.save(batch)?;
         let (mut applied, failed_mirrors) = (work.applied, work.failed_mirrors);
@@ -116,7 +120,7 @@ impl<'w, 's> Work<'w, 's> {
     }
 
     /// R7: a group that is not beyond the position of its origin is dropped whole.
-    fn apply_group(&mut self, group: &ReceivedGroup) -> Result<(), Halt> {
+    fn apply_group(&mut self, group: &ReceivedGroup, bodies: Bodies<'_>) -> Result<(), Halt> {
         let origin = self.session.origins.number(group.origin)?;
         let position = position(self.session.connection, origin, group.shard)?;
         let own = group.origin == self.session.own && !is_planted(Bug::OwnFramesApplied);
@@ -131,18 +135,17 @@ impl<'w, 's> Work<'w, 's> {
             );
             return Err(Halt::source(&group.source, reason));
         }
-        let tally = self.apply_bodies(&group.source, &group.bodies)?;
+        let tally = self.apply_bodies(&group.source, bodies)?;
         self.count(&group.source, &tally);
         set_position(self.session.connection, origin, group.shard, group.through)?;
         Ok(())
     }
 
-    fn apply_bodies(&mut self, source: &SourceId, bodies: &[ReceivedBody]) -> Result<Tally, Halt> {
+    fn apply_bodies(&mut self, source: &SourceId, bodies: Bodies<'_>) -> Result<Tally, Halt> {
         let mut sets = UniqueSets::default();
         let mut tally = Tally::default();
         for body in bodies {
-            let body = decode_body(&body.bytes, body.compressed, body.raw_size)
-                .map_err(|error| Halt::source(source, error.to_string()))?;
+            let body = body.map_err(|error| Halt::source(source, error.to_string()))?;
             for changes in body.tables {
                 let table = self.table(source, &changes)?;
                 let incoming =
@@ -205,8 +208,7 @@ impl<'w, 's> Work<'w, 's> {
             count_rows_applied(connection, source, *rows)?;
         }
         save_published(connection, &batch.published)?;
-        let rows = self.applied.rows_applied.values().sum::<u64>();
-        trim(self.session, usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(TRIM_EXTRA))?;
+        trim(self.session, TRIM_ROWS)?;
         let conflicts = usize::try_from(self.applied.conflicts).unwrap_or(usize::MAX);
         conflict_log::trim(self.session, self.now_ms, conflicts.saturating_add(TRIM_CONFLICTS_EXTRA))
     }

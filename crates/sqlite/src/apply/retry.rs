@@ -10,6 +10,7 @@ use harmonylite_core::input::{Applied, ApplyFailure};
 use rusqlite::TransactionBehavior;
 
 use super::Work;
+use super::ahead::Bodies;
 use super::halt::Halt;
 use super::rows::Tally;
 use crate::Store;
@@ -125,7 +126,7 @@ impl Store {
 impl Work<'_, '_> {
     fn retry(&mut self, id: i64, letter: &KeptLetter) -> Result<LetterOutcome, Halt> {
         let connection = self.session.connection;
-        let tally = self.apply_bodies(&letter.source, std::slice::from_ref(&letter.body))?;
+        let tally = self.apply_bodies(&letter.source, Bodies::of(std::slice::from_ref(&letter.body)))?;
         self.count(&letter.source, &tally);
         // A letter that stays is no new one.
         self.applied.dead_letters = 0;
