@@ -2,29 +2,32 @@
 //! afterwards (G1). A controller without a clock: it counts what it is told of holds.
 //!
 //! The goal. While the application writes, a transaction holds the lock for about [`HOLD_TARGET_US`] and then leaves it
-//! free for at least as long, so that a writer that found it taken gets it at one of its next tries, and one that writes
-//! without pause keeps half of the time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each
-//! other at once. Four things keep that from going wrong:
+//! free for as long, and for [`PAUSE_MIN_US`] at least: SQLite's busy handler tries again after 1 ms, then after 2, 5 and 10,
+//! so a writer that found the lock taken gets it at its next try, and one that writes without pause keeps half of the
+//! time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each other at once. Four things keep
+//! that from going wrong:
 //!
 //! - *It remembers.* The application counts as writing until our pauses since its last write add up to [`ACTIVE_US`]: it
 //!   could have written in each of them, and could not while we held the lock.
 //! - *It knows the cost of a row*, not the size of the last transaction: when the application begins to write, the very next
 //!   transaction is short, however long the one before was.
 //! - *A group is never cut* (G4). One that holds the lock for longer is followed by a pause as long as it held, up to
-//!   [`PAUSE_MAX_US`]: apply always goes on, at half of its speed in the worst case.
+//!   [`PAUSE_MAX_US`]: apply always goes on, at a third of its speed in the worst case.
 //! - *Our own log comes first* (R13), in as many transactions as it takes; larger ones when the application writes faster
 //!   than they stamp.
 
 use crate::input::Hold;
 use crate::limits::{APPLY_ROWS_MAX, APPLY_ROWS_MIN, GROUP_ROWS_MAX, HOUSEKEEPING_ROWS};
 
-/// How long the lock is held while the application writes, in microseconds.
-const HOLD_TARGET_US: u64 = 2_000;
+/// How long the lock is held while the application writes, in microseconds: over when the busy handler looks again (ADR 0010).
+const HOLD_TARGET_US: u64 = 800;
 /// The same while nobody else writes: catching up. Longer would gain little (what a transaction costs beside its rows is a
 /// hundredth of this), and it is what the first write of an application waits.
 const HOLD_IDLE_US: u64 = 20_000;
 /// For how long, counted in our pauses, an application counts as writing after it wrote.
 const ACTIVE_US: u64 = 3_000_000;
+/// The shortest pause after a transaction while the application writes: whoever was turned away looks again within it.
+const PAUSE_MIN_US: u64 = 1_000;
 /// The longest pause after one transaction.
 const PAUSE_MAX_US: u64 = 1_000_000;
 /// What a row is taken to cost before any was seen, in nanoseconds: two or three of a real one.
@@ -36,6 +39,7 @@ const COST_MAX_NS: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     apply: Cost,
+    stamp: Cost,
     tend: Cost,
     /// For how much of our pauses the application still counts as writing.
     active_us: u64,
@@ -51,10 +55,18 @@ impl Pace {
         self.apply.rows_in(self.hold_us()).clamp(APPLY_ROWS_MIN, APPLY_ROWS_MAX)
     }
 
-    /// How many rows of our own log the next transaction may stamp or trim.
+    /// How many rows of our own log an apply may stamp; more are stamped first.
+    pub(crate) fn rows_to_stamp(&self) -> u64 {
+        (self.own_rows(&self.stamp) << self.urgency).min(GROUP_ROWS_MAX as u64)
+    }
+
+    /// How many rows of our own log the next housekeeping may stamp and trim.
     pub(crate) fn rows_to_tend(&self) -> u64 {
-        let rows = self.tend.rows_in(self.hold_us()).clamp(APPLY_ROWS_MIN, HOUSEKEEPING_ROWS as u64);
-        (rows << self.urgency).min(GROUP_ROWS_MAX as u64)
+        self.own_rows(&self.tend)
+    }
+
+    fn own_rows(&self, cost: &Cost) -> u64 {
+        cost.rows_in(self.hold_us()).clamp(APPLY_ROWS_MIN, HOUSEKEEPING_ROWS as u64)
     }
 
     /// Other nodes' rows were applied. Gives for how long the lock is to be left free, in microseconds.
@@ -74,12 +86,12 @@ impl Pace {
     /// Rows of our own log were stamped before an apply, and so many are left. Gives the same.
     pub(crate) fn on_stamped(&mut self, hold: Hold, unstamped_rows: u64) -> u64 {
         if self.unstamped_rows.is_some_and(|before| before <= unstamped_rows)
-            && self.rows_to_tend() < GROUP_ROWS_MAX as u64
+            && self.rows_to_stamp() < GROUP_ROWS_MAX as u64
         {
             self.urgency += 1;
         }
         self.unstamped_rows = Some(unstamped_rows);
-        self.tend.learn(hold);
+        self.stamp.learn(hold);
         self.pause_us(hold)
     }
 
@@ -90,8 +102,8 @@ impl Pace {
         if !self.is_application_active() {
             return 0;
         }
-        let pause_us = hold.held_us.min(PAUSE_MAX_US);
-        self.active_us = self.active_us.saturating_sub(pause_us.max(1));
+        let pause_us = hold.held_us.clamp(PAUSE_MIN_US, PAUSE_MAX_US);
+        self.active_us = self.active_us.saturating_sub(pause_us);
         pause_us
     }
 
@@ -185,10 +197,11 @@ mod tests {
                     1 => pace.on_housekept(hold),
                     _ => pace.on_stamped(hold, left),
                 };
-                prop_assert!(pause_us <= PAUSE_MAX_US && pause_us <= held_us);
-                prop_assert!(!application_wrote || pause_us == held_us.min(PAUSE_MAX_US));
+                let asked = held_us.clamp(PAUSE_MIN_US, PAUSE_MAX_US);
+                prop_assert!(pause_us == asked || pause_us == 0 && !application_wrote);
                 prop_assert!((APPLY_ROWS_MIN..=APPLY_ROWS_MAX).contains(&pace.rows_to_apply()));
-                prop_assert!((APPLY_ROWS_MIN..=GROUP_ROWS_MAX as u64).contains(&pace.rows_to_tend()));
+                prop_assert!((APPLY_ROWS_MIN..=GROUP_ROWS_MAX as u64).contains(&pace.rows_to_stamp()));
+                prop_assert!((APPLY_ROWS_MIN..=HOUSEKEEPING_ROWS as u64).contains(&pace.rows_to_tend()));
             }
         }
 
@@ -206,14 +219,14 @@ mod tests {
         fn an_application_that_begins_to_write_waits_for_one_long_transaction_only(machine in machine()) {
             let mut pace = learnt(machine, false);
             let met = machine.hold(pace.rows_to_apply(), true);
-            prop_assert_eq!(pace.on_applied(met), met.held_us);
+            prop_assert_eq!(pace.on_applied(met), met.held_us.max(PAUSE_MIN_US));
             let next = machine.hold(pace.rows_to_apply(), true);
             let least = machine.hold(APPLY_ROWS_MIN, true);
             prop_assert!(next.held_us <= (HOLD_TARGET_US + machine.transaction_us).max(least.held_us), "{next:?}");
         }
 
         #[test]
-        fn apply_keeps_half_of_the_time_beside_an_application_that_never_rests(machine in machine()) {
+        fn apply_keeps_a_third_of_the_time_beside_an_application_that_never_rests(machine in machine()) {
             let mut pace = Pace::default();
             let (mut held, mut paused, mut rows) = (0, 0, 0);
             for _ in 0..1000 {
@@ -222,7 +235,7 @@ mod tests {
                 held += hold.held_us;
                 rows += hold.rows;
             }
-            prop_assert!(paused <= held);
+            prop_assert!(paused <= 2 * held, "{paused} {held}");
             prop_assert!(rows * machine.row_ns / 1000 + 1000 * machine.transaction_us >= held);
         }
 
@@ -230,7 +243,7 @@ mod tests {
         fn a_giant_group_is_followed_by_a_pause_in_proportion(rows in 1_u64..=100_000, machine in machine()) {
             let mut pace = learnt(machine, true);
             let giant = machine.hold(rows, true);
-            prop_assert_eq!(pace.on_applied(giant), giant.held_us.min(PAUSE_MAX_US));
+            prop_assert_eq!(pace.on_applied(giant), giant.held_us.clamp(PAUSE_MIN_US, PAUSE_MAX_US));
             let next = machine.hold(pace.rows_to_apply(), true);
             prop_assert!(next.held_us <= (2 * HOLD_TARGET_US).max(machine.hold(APPLY_ROWS_MIN, true).held_us));
         }
@@ -256,7 +269,7 @@ mod tests {
             let mut pace = Pace::default();
             let mut unstamped = 20_000_u64;
             for _ in 0..100_000 {
-                let limit = pace.rows_to_tend();
+                let limit = pace.rows_to_stamp();
                 if unstamped <= limit {
                     return Ok(());
                 }

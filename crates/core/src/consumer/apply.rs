@@ -100,7 +100,7 @@ impl Consumer {
         self.apply.in_flight = taken;
         let published = self.apply.published.clone();
         self.apply.saving.clone_from(&published);
-        let stamp_rows = self.apply.pace.rows_to_tend();
+        let stamp_rows = self.apply.pace.rows_to_stamp();
         effects.push(Effect::Apply(ApplyBatch { groups, checkpoints, published, stamp_rows }));
     }
 
