@@ -13,9 +13,9 @@ pub type Effects = Vec<Effect>;
 /// A request to the world. What it promises to answer stands at each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Read a change set. Answer: `LogRead`, `SchemaChanged` or `StoreFailed`.
+    /// Read what is new in the log. Answer: `LogRead`, `SchemaChanged` or `StoreFailed`.
     ReadLog(ReadLog),
-    /// Publish a group to the shard's own stream. Answer: `Published` or `PublishFailed`.
+    /// Publish groups to the shard's own stream. Answer: `Published` or `PublishFailed`.
     Publish(Publish),
     /// Look at a source's stream (connecting first when needed). Answer: `StreamObserved` or `SourceLost`.
     Observe(Observe),
@@ -91,12 +91,12 @@ pub struct ReadLog {
     pub compress: bool,
 }
 
-/// One group for one own stream.
+/// Groups for one own stream, one behind the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Publish {
     /// Which own stream.
     pub shard: Shard,
-    /// The last sequence that the stream must have (mesh mode: nobody else writes there); else the group is refused.
+    /// The last sequence that the stream must have (mesh mode: nobody else writes there); else they are refused.
     pub expected_last: Option<StreamSequence>,
     /// In order; all or nothing as far as the server's batches reach.
     pub messages: Vec<Message>,

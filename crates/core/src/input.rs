@@ -176,19 +176,37 @@ pub struct StoreState {
     pub conflicts: u64,
 }
 
-/// A change set, read in one snapshot, cut by shard and encoded.
+/// What one snapshot showed of the log: change sets, one behind the other.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogRead {
-    /// The log up to here was read: the snapshot's end, or the end of the cut.
-    pub through: LogPosition,
-    /// Rows of the log that are left beyond `through` in that snapshot (0 unless the group was closed early, G4).
+    /// In the order of the log; none when it has nothing new. Between two of them, and before the first, whole transactions
+    /// lie (G4), unless the last one was closed early.
+    pub sets: Vec<ChangeSet>,
+    /// Rows of the log that are left beyond the last set in that snapshot.
     pub remaining_rows: u64,
-    /// Log rows in this change set.
+    /// The last set is above the limits, and ends within a transaction (G4).
+    pub closed_early: bool,
+    /// Rows too large to travel: (table, bytes).
+    pub too_large: Vec<(String, usize)>,
+}
+
+impl LogRead {
+    /// Log rows in all sets.
+    #[must_use]
+    pub fn log_rows(&self) -> u64 {
+        self.sets.iter().map(|set| set.log_rows).sum()
+    }
+}
+
+/// A change set, cut by shard and encoded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ChangeSet {
+    /// The log up to here is in it.
+    pub through: LogPosition,
+    /// Log rows in it.
     pub log_rows: u64,
     /// Per shard that has anything to publish.
     pub groups: BTreeMap<Shard, Vec<EncodedBody>>,
-    /// Rows too large to travel: (table, bytes).
-    pub too_large: Vec<(String, usize)>,
 }
 
 /// What the schema is now.

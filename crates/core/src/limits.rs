@@ -42,8 +42,14 @@ pub const APPLY_ROWS_MIN: u64 = 16;
 pub const APPLY_ROWS_MAX: u64 = 20_000;
 /// The longest wait before an apply asks again for the application's lock, in milliseconds.
 pub const APPLY_BUSY_MAX_MS: u64 = 200;
-/// Groups of ours that are remembered as sent by this process: far more than can be under way.
-pub const SENT_GROUPS_MAX: usize = 1024;
+/// Groups of ours that are remembered as sent by this process: those under way, and as many of a try before.
+pub const SENT_GROUPS_MAX: usize = 2 * GROUPS_UNDER_WAY_MAX;
+/// Groups, of all shards, that one reading of the log is cut into at most.
+pub const GROUPS_UNDER_WAY_MAX: usize = 512;
+/// Rows from which on a change set ends at the next place where a transaction is known to end: applied within the time for
+/// which the lock is held beside an application that writes, and large enough that what a group costs beside its rows is
+/// little.
+pub const SET_ROWS: usize = 100;
 /// How often a stream that is followed is looked at, and how long a stopped source rests, in milliseconds.
 pub const OBSERVE_INTERVAL_MS: u64 = 10_000;
 /// The next look at a stream that went on while nothing of it came, after it was followed anew: that helped, or it did

@@ -1,12 +1,13 @@
 //! The publisher: from the change log to the own streams (R3, R6).
 //!
-//! One change set at a time: what gathers in the log while it is under way makes the next one. It never writes to the
-//! database; what is acknowledged is kept here and saved with the next apply or housekeeping.
+//! What was read at once is sent at once, and nothing is read before it is acknowledged: what gathers in the log meanwhile
+//! comes next. It never writes to the database; what is acknowledged is kept here and saved with the next apply or
+//! housekeeping.
 
 use std::collections::BTreeMap;
 
 use crate::backoff::Backoff;
-use crate::codec::{GroupPlace, encode_group};
+use crate::codec::{GroupPlace, Message, encode_group};
 use crate::effect::{Effect, Effects, Publish, PublishedPositions, ReadLog, Timer};
 use crate::event::Event;
 use crate::input::{LogRead, StoreState};
@@ -36,22 +37,33 @@ enum State {
     ReadRefused,
     /// The schema is being read; then the log again.
     Schema,
-    Publishing(ChangeSet),
+    Publishing(UnderWay),
     /// A publish failed; the timer is set.
     Waiting(Vec<Shard>, String),
     Stopped,
 }
 
-/// A change set under way.
-#[derive(Debug)]
-struct ChangeSet {
+/// The change sets under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// The end of the last one.
     through: LogPosition,
     remaining_rows: u64,
     log_rows: u64,
-    /// Shards without an answer yet, with the mark of the last message.
-    waiting: BTreeMap<Shard, FrameMark>,
+    /// Shards without an answer yet.
+    waiting: BTreeMap<Shard, Sent>,
     failed: Vec<Shard>,
     error: String,
+}
+
+/// What was sent to a shard's stream.
+#[derive(Debug)]
+struct Sent {
+    /// The end of the last group.
+    through: LogPosition,
+    /// The mark of the last message.
+    mark: FrameMark,
+    groups: u64,
 }
 
 /// The publisher's part of a node.
@@ -178,7 +190,7 @@ impl Publisher {
         }
     }
 
-    /// A change set was read.
+    /// The log was read.
     pub(crate) fn on_log_read(&mut self, read: LogRead, effects: &mut Effects) {
         if !matches!(self.state, State::Reading) {
             return;
@@ -187,45 +199,50 @@ impl Publisher {
             self.state = State::Stopped;
             return;
         }
-        self.pending_rows = read.log_rows + read.remaining_rows;
+        let log_rows = read.log_rows();
+        self.pending_rows = log_rows + read.remaining_rows;
         for (table, size) in read.too_large {
             effects.push(Effect::Emit(Event::RowTooLarge { table, size }));
         }
-        if read.remaining_rows > 0 {
-            let (through, remaining_rows) = (read.through, read.remaining_rows);
+        let through = read.sets.last().map_or(self.positions.settled, |set| set.through);
+        let remaining_rows = read.remaining_rows;
+        if read.closed_early {
             effects.push(Effect::Emit(Event::GroupClosedEarly { through, remaining_rows }));
         }
-        let mut set = ChangeSet {
-            through: read.through,
-            remaining_rows: read.remaining_rows,
-            log_rows: read.log_rows,
-            waiting: BTreeMap::new(),
-            failed: Vec::new(),
-            error: String::new(),
-        };
-        for (shard, bodies) in read.groups {
-            let messages =
-                encode_group(&self.place(shard, set.through), bodies, self.options.message_size_max);
-            let mark = messages.last().map_or_else(FrameMark::default, |message| message.mark);
-            set.waiting.insert(shard, mark);
+        let mut under_way = UnderWay { through, remaining_rows, log_rows, ..UnderWay::default() };
+        let mut messages: BTreeMap<Shard, Vec<Message>> = BTreeMap::new();
+        for set in read.sets {
+            for (shard, bodies) in set.groups {
+                let before = under_way.waiting.get(&shard);
+                let place = self.place(shard, before, set.through);
+                let groups = 1 + before.map_or(0, |sent| sent.groups);
+                let group = encode_group(&place, bodies, self.options.message_size_max);
+                let mark = group.last().map_or_else(FrameMark::default, |message| message.mark);
+                under_way.waiting.insert(shard, Sent { through: set.through, mark, groups });
+                messages.entry(shard).or_default().extend(group);
+            }
+        }
+        for (shard, messages) in messages {
             let expected_last = self.last.get(&shard).copied().filter(|_| self.options.guarded);
             effects.push(Effect::Publish(Publish { shard, expected_last, messages }));
         }
-        self.state = State::Publishing(set);
+        self.state = State::Publishing(under_way);
         self.finish_if_answered(effects);
     }
 
-    fn place(&self, shard: Shard, through: LogPosition) -> GroupPlace {
+    /// The place of a group that ends at `through`, behind the one `before` it, or behind what is acknowledged.
+    fn place(&self, shard: Shard, before: Option<&Sent>, through: LogPosition) -> GroupPlace {
+        let acknowledged = || self.positions.by_shard.get(&shard).copied().unwrap_or_default();
         GroupPlace {
             cluster: self.options.cluster.clone(),
             origin: self.origin,
             shard,
-            prev: self.positions.by_shard.get(&shard).copied().unwrap_or_default(),
+            prev: before.map_or_else(acknowledged, |sent| sent.through),
             through,
         }
     }
 
-    /// A group is stored.
+    /// All that was sent to a shard's stream is stored.
     pub(crate) fn on_published(
         &mut self,
         shard: Shard,
@@ -233,46 +250,46 @@ impl Publisher {
         counters: &mut Counters,
         effects: &mut Effects,
     ) -> Option<Appended> {
-        let State::Publishing(set) = &mut self.state else { return None };
-        let mark = set.waiting.remove(&shard)?;
-        let through = set.through;
+        let State::Publishing(under_way) = &mut self.state else { return None };
+        let Sent { through, mark, groups } = under_way.waiting.remove(&shard)?;
         self.positions.by_shard.insert(shard, through);
         self.last.insert(shard, last);
-        counters.published_groups += 1;
-        if set.waiting.is_empty() && set.failed.is_empty() {
-            counters.published_log_rows += set.log_rows;
+        counters.published_groups += groups;
+        if under_way.waiting.is_empty() && under_way.failed.is_empty() {
+            counters.published_log_rows += under_way.log_rows;
         }
         self.finish_if_answered(effects);
         Some(Appended { shard, through, place: (last, mark) })
     }
 
-    /// A group may or may not be stored.
+    /// What was sent may or may not be stored, or the first groups of it.
     pub(crate) fn on_publish_failed(&mut self, shard: Shard, error: &str, effects: &mut Effects) {
-        let State::Publishing(set) = &mut self.state else { return };
-        if set.waiting.remove(&shard).is_some() {
-            set.failed.push(shard);
-            error.clone_into(&mut set.error);
+        let State::Publishing(under_way) = &mut self.state else { return };
+        if under_way.waiting.remove(&shard).is_some() {
+            under_way.failed.push(shard);
+            error.clone_into(&mut under_way.error);
         }
         self.finish_if_answered(effects);
     }
 
     fn finish_if_answered(&mut self, effects: &mut Effects) {
-        let State::Publishing(set) = &mut self.state else { return };
-        if !set.waiting.is_empty() {
+        let State::Publishing(under_way) = &mut self.state else { return };
+        if !under_way.waiting.is_empty() {
             return;
         }
         if self.frozen {
             self.state = State::Stopped;
             return;
         }
-        if set.failed.is_empty() {
-            self.positions.settled = set.through.max(self.positions.settled);
-            self.pending_rows = set.remaining_rows;
-            let more = set.remaining_rows > 0;
+        if under_way.failed.is_empty() {
+            self.positions.settled = under_way.through.max(self.positions.settled);
+            self.pending_rows = under_way.remaining_rows;
+            let more = under_way.remaining_rows > 0;
             self.backoff.reset();
             self.next(more, effects);
         } else {
-            let (failed, error) = (std::mem::take(&mut set.failed), std::mem::take(&mut set.error));
+            let (failed, error) =
+                (std::mem::take(&mut under_way.failed), std::mem::take(&mut under_way.error));
             self.state = State::Waiting(failed, error);
             let after_ms = self.backoff.next_ms();
             effects.push(Effect::SetTimer { timer: Timer::RetryPublish, after_ms });

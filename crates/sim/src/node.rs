@@ -127,6 +127,7 @@ impl Node {
         let mut store = self.database.open_store(&options)?;
         store.set_limits(Limits {
             group_rows: profile.group_rows,
+            set_rows: profile.set_rows.unwrap_or(usize::MAX),
             body_size: profile.body_size,
             housekeeping_rows: profile.housekeeping_rows,
             lock_patience: false,

@@ -289,6 +289,13 @@ impl<'r> World<'r> {
     pub(crate) fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
         let now = Timestamp(self.now);
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        if matches!(input, Input::LogChanged) && self.plan.profile.set_rows.is_some() {
+            // As the store's thread does when it notices a commit; whoever has the lock is not waited for.
+            match process.store.note_log_end() {
+                Err(error) if !error.is_busy() => return Err(error.into()),
+                _ => {}
+            }
+        }
         let mut effects = Vec::new();
         process.replicator.handle(now, input, &mut effects);
         self.perform(node, effects)
@@ -387,6 +394,9 @@ impl<'r> World<'r> {
         };
         self.history.note(self.now, || format!("node {} store: {}", node + 1, brief(&input)));
         checkers::after_store(self, node, &input)?;
+        if matches!(&input, Input::LogRead(read) if read.sets.len() > 1) {
+            self.history.counts.note("several change sets at once");
+        }
         self.tell(node, input);
         Ok(())
     }
@@ -394,7 +404,10 @@ impl<'r> World<'r> {
 
 fn brief(input: &Input) -> String {
     match input {
-        Input::LogRead(read) => format!("log read through {}, {} rows", read.through, read.log_rows),
+        Input::LogRead(read) => {
+            let through: Vec<_> = read.sets.iter().map(|set| set.through.to_string()).collect();
+            format!("log read through {}, {} rows", through.join(", "), read.log_rows())
+        }
         Input::IncarnationMinted(state) => format!("new incarnation {}", state.origin),
         other => format!("{other:?}"),
     }

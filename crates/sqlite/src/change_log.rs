@@ -1,53 +1,21 @@
 //! The change log: which keys changed since when, and what of that is published (R2, R3).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use harmonylite_core::codec::{BodyWriter, EncodeError, EncodedBody};
 use harmonylite_core::conflict::{RowVersion, Version};
-use harmonylite_core::effect::{PublishedPositions, ReadLog};
-use harmonylite_core::input::LogRead;
 use harmonylite_core::limits::ROW_SIZE_MAX;
-use harmonylite_core::model::{CanonicalKey, Hlc, LogPosition, Origin, RowChange, RowContent, Shard, Value};
+use harmonylite_core::model::{CanonicalKey, Hlc, Origin, RowChange, RowContent, Shard, Value};
 use harmonylite_core::planted::{Bug, is_planted};
 
-use crate::Store;
 use crate::catalog::Table;
-use crate::checkpoint::{Floors, count_log_rows, mark};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::limits::Limits;
+use crate::checkpoint::mark;
+use crate::cuts::Cut;
+use crate::error::StoreError;
 use crate::meta::{CHANGE_LOG_GLOBAL, key, log_type};
 use crate::row_version::TableRows;
 use crate::session::Session;
 use crate::table_sql;
 use crate::value::values_of;
-
-/// The answer to a request for a change set.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogReadOutcome {
-    /// The change set; without groups when there is nothing to publish.
-    Read(LogRead),
-    /// The schema is not the one that the triggers were made for: read it first.
-    SchemaChanged,
-}
-
-impl Store {
-    /// Reads the log above `request.settled` in one snapshot, joined with the rows as they are there, cut by shard and
-    /// encoded. Writes nothing.
-    pub fn read_log(&mut self, request: &ReadLog) -> Result<LogReadOutcome, StoreError> {
-        let _snapshot = self.begin_read()?;
-        if self.schema_differs()? {
-            return Ok(LogReadOutcome::SchemaChanged);
-        }
-        let session = Session::new(self);
-        let mut limit = self.limits.group_rows;
-        loop {
-            match ChangeSet::new(&session, request, &self.limits)?.read(limit)? {
-                Attempt::Read(read) => return Ok(LogReadOutcome::Read(read)),
-                Attempt::TooLarge { log_rows } => limit = (log_rows / 2).max(1),
-            }
-        }
-    }
-}
 
 /// A stretch of the log: ids above `after` up to `through`.
 pub(crate) struct Stretch {
@@ -55,30 +23,55 @@ pub(crate) struct Stretch {
     pub(crate) through: i64,
     pub(crate) log_rows: usize,
     pub(crate) tables: BTreeSet<String>,
+    /// Which of the places that were asked for are ends of log rows in it.
+    pub(crate) ends: Vec<Cut>,
 }
 
 impl Stretch {
     /// The first `limit` log rows above `after`.
     pub(crate) fn read(session: &Session<'_>, after: i64, limit: usize) -> Result<Self, StoreError> {
-        Self::select(session, after, i64::MAX, limit)
+        Self::read_ends(session, after, limit, &[])
+    }
+
+    /// The same, and which of `ends` are in it.
+    pub(crate) fn read_ends(
+        session: &Session<'_>,
+        after: i64,
+        limit: usize,
+        ends: &[i64],
+    ) -> Result<Self, StoreError> {
+        Self::select(session, after, i64::MAX, limit, ends)
     }
 
     /// The log rows above `after` up to `through`.
     pub(crate) fn between(session: &Session<'_>, after: i64, through: i64) -> Result<Self, StoreError> {
-        let stretch = Self::select(session, after, through, usize::MAX)?;
+        let stretch = Self::select(session, after, through, usize::MAX, &[])?;
         Ok(Self { through, ..stretch })
     }
 
-    fn select(session: &Session<'_>, after: i64, through: i64, limit: usize) -> Result<Self, StoreError> {
+    fn select(
+        session: &Session<'_>,
+        after: i64,
+        through: i64,
+        limit: usize,
+        mut ends: &[i64],
+    ) -> Result<Self, StoreError> {
         let sql = format!(
             "SELECT id, table_name FROM main.{CHANGE_LOG_GLOBAL} WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
         );
         let mut statement = session.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([after, through, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-        let mut stretch = Self { after, through: after, log_rows: 0, tables: BTreeSet::new() };
+        let mut stretch =
+            Self { after, through: after, log_rows: 0, tables: BTreeSet::new(), ends: Vec::new() };
         while let Some(row) = rows.next()? {
             stretch.through = row.get(0)?;
             stretch.log_rows += 1;
+            while let Some((end, others)) = ends.split_first().filter(|(end, _)| **end <= stretch.through) {
+                if *end == stretch.through {
+                    stretch.ends.push(Cut { through: *end, log_rows: stretch.log_rows });
+                }
+                ends = others;
+            }
             let table = row.get_ref(1)?.as_str().unwrap_or_default();
             if !stretch.tables.contains(table) {
                 stretch.tables.insert(table.to_owned());
@@ -98,6 +91,8 @@ impl Stretch {
 pub(crate) struct KeyEntries {
     /// As it was last written.
     pub(crate) key: Vec<Value>,
+    /// The smallest id of any type.
+    pub(crate) first: i64,
     /// The greatest id of any type.
     pub(crate) last: i64,
     /// The greatest id above `stamped` that is neither `maybe` nor `displaced`; 0 is none.
@@ -143,6 +138,9 @@ pub(crate) fn entries(
 impl KeyEntries {
     fn add(&mut self, id: i64, kind: &str, key: Vec<Value>, stamped: i64) {
         self.key = key;
+        if self.first == 0 {
+            self.first = id;
+        }
         self.last = id;
         match kind {
             log_type::DISPLACED => self.displaced = true,
@@ -197,7 +195,7 @@ pub(crate) fn to_publish(
 }
 
 /// Which of `keys` have log rows above `through`.
-fn beyond(
+pub(crate) fn beyond(
     session: &Session<'_>,
     table: &Table,
     through: i64,
@@ -238,150 +236,9 @@ fn is_pending(stored: &RowVersion, own: Origin, floor: i64) -> bool {
     stored.version.origin == own && stored.version.hlc.get() > floor
 }
 
-enum Attempt {
-    Read(LogRead),
-    /// The rows are above the limit on bytes: try again with fewer.
-    TooLarge {
-        log_rows: usize,
-    },
-}
-
-/// One attempt at a change set.
-struct ChangeSet<'r, 's> {
-    session: &'r Session<'s>,
-    request: &'r ReadLog,
-    limits: &'r Limits,
-    published: PublishedPositions,
-    stamped: i64,
-    bytes: usize,
-    writers: BTreeMap<Shard, BodyWriter>,
-    read: LogRead,
-}
-
-impl<'r, 's> ChangeSet<'r, 's> {
-    fn new(session: &'r Session<'s>, request: &'r ReadLog, limits: &'r Limits) -> Result<Self, StoreError> {
-        let published = PublishedPositions { settled: request.settled, by_shard: request.published.clone() };
-        Ok(Self {
-            session,
-            request,
-            limits,
-            published,
-            stamped: mark(session.connection, key::STAMPED)?,
-            bytes: 0,
-            writers: BTreeMap::new(),
-            read: LogRead::default(),
-        })
-    }
-
-    /// Reads at most `limit` log rows.
-    fn read(mut self, limit: usize) -> Result<Attempt, StoreError> {
-        let session = self.session;
-        let stretch = Stretch::read(session, self.request.settled.get(), limit)?;
-        if stretch.log_rows == limit {
-            self.read.remaining_rows = count_log_rows(session.connection, stretch.through + 1, i64::MAX)?;
-        }
-        for table in stretch.tables(session) {
-            self.read_table(table, &stretch)?;
-            if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
-                return Ok(Attempt::TooLarge { log_rows: stretch.log_rows });
-            }
-        }
-        self.finish(&stretch).map(Attempt::Read)
-    }
-
-    fn read_table(&mut self, table: &'r Table, stretch: &Stretch) -> Result<(), StoreError> {
-        let session = self.session;
-        let floors = Floors(&self.published);
-        let entries = entries(session, table, stretch, self.stamped, |shard| floors.of(shard))?;
-        let beyond = self.beyond(table, stretch, &entries)?;
-        let mut rows = session.rows(table);
-        for (canonical, shard, entries) in entries {
-            let floor = Floors(&self.published).of(shard);
-            let beyond = beyond.get(&canonical).copied();
-            let decided = decide(&mut rows, session.own, &entries, floor, beyond)?;
-            if decided.spared {
-                session.sent.spare(entries.fresh_maybe);
-            }
-            if let Some(change) = decided.change {
-                self.note(table, &change);
-                self.push(table, shard, &change)?;
-            }
-            if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The content that goes out under a clock that is not stamped yet.
-    fn note(&self, table: &Table, change: &RowChange) {
-        let version = change.version.version;
-        if version.origin == self.session.own && !version.displaced && version.hlc.get() > self.stamped {
-            let digest = match &change.content {
-                RowContent::Upsert(values) => Some(table.shape.digest(values)),
-                RowContent::Delete(_) => None,
-            };
-            self.session.sent.note(version.hlc, digest);
-        }
-    }
-
-    /// Which of the keys have log rows beyond the end of the cut.
-    fn beyond(
-        &self,
-        table: &Table,
-        stretch: &Stretch,
-        entries: &[(CanonicalKey, Shard, KeyEntries)],
-    ) -> Result<HashMap<CanonicalKey, Beyond>, StoreError> {
-        if self.read.remaining_rows == 0 {
-            return Ok(HashMap::new());
-        }
-        let keys = entries.iter().map(|(key, _, _)| key).collect();
-        beyond(self.session, table, stretch.through, &keys)
-    }
-
-    fn push(&mut self, table: &Table, shard: Shard, change: &RowChange) -> Result<(), StoreError> {
-        let size = size_of(change);
-        if size > ROW_SIZE_MAX {
-            self.read.too_large.push((table.schema.name.clone(), size));
-            return Ok(());
-        }
-        let compress = self.request.compress;
-        let writer = self.writers.entry(shard).or_insert_with(|| BodyWriter::new(compress));
-        match writer.push(&table.schema, table.fingerprint, change) {
-            Ok(()) => self.bytes += size,
-            Err(EncodeError::RowTooLarge { size, .. }) => {
-                self.read.too_large.push((table.schema.name.clone(), size));
-            }
-            Err(error) => return Err(encoding(&error)),
-        }
-        if writer.raw_size() >= self.limits.body_size {
-            self.close(shard)?;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, shard: Shard) -> Result<(), StoreError> {
-        if let Some(writer) = self.writers.remove(&shard).filter(|writer| writer.rows() > 0) {
-            let body: EncodedBody = writer.finish().map_err(|error| encoding(&error))?;
-            self.read.groups.entry(shard).or_default().push(body);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, stretch: &Stretch) -> Result<LogRead, StoreError> {
-        let open: Vec<_> = self.writers.keys().copied().collect();
-        for shard in open {
-            self.close(shard)?;
-        }
-        self.read.through = LogPosition::new(stretch.through).unwrap_or_default();
-        self.read.log_rows = stretch.log_rows as u64;
-        Ok(self.read)
-    }
-}
-
 /// What stands in the log beyond the end of a cut, for a key within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Beyond {
+pub(crate) enum Beyond {
     Maybe,
     Change,
 }
@@ -395,16 +252,16 @@ impl Beyond {
 
 /// What becomes of a key in a change set.
 #[derive(Default)]
-struct Decided {
+pub(crate) struct Decided {
     /// What is published.
-    change: Option<RowChange>,
+    pub(crate) change: Option<RowChange>,
     /// Its newest `maybe` is no delete: the row is there.
-    spared: bool,
+    pub(crate) spared: bool,
 }
 
 /// R3: what of a key is published, if anything. Never an image with a version that is not the key's newest in this
 /// snapshot.
-fn decide(
+pub(crate) fn decide(
     rows: &mut TableRows<'_>,
     own: Origin,
     entries: &KeyEntries,
@@ -443,12 +300,8 @@ fn change(version: RowVersion, image: Option<Vec<Value>>, key: &[Value]) -> Opti
     Some(RowChange { version, content })
 }
 
-fn size_of(change: &RowChange) -> usize {
+pub(crate) fn size_of(change: &RowChange) -> usize {
     match &change.content {
         RowContent::Upsert(values) | RowContent::Delete(values) => values.iter().map(Value::size).sum(),
     }
-}
-
-fn encoding(error: &EncodeError) -> StoreError {
-    StoreError::new(StoreErrorKind::Sqlite, format!("a row cannot be encoded: {error}"))
 }

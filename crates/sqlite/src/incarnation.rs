@@ -82,6 +82,7 @@ impl Store {
         drop(session);
         transaction.commit()?;
         (self.origin, self.origin_index) = (origin, number);
+        self.log_ends.forget();
         self.state()
     }
 }

@@ -9,6 +9,8 @@ pub struct Limits {
     pub group_rows: usize,
     /// Bytes of its rows above which it is closed early (G4).
     pub group_bytes: usize,
+    /// Rows from which on a change set ends at the next place where a transaction is known to end.
+    pub set_rows: usize,
     /// Bytes of a body, before compression, at which it is closed.
     pub body_size: usize,
     /// Log rows that one commit stamps or trims.
@@ -39,6 +41,7 @@ impl Default for Limits {
         Self {
             group_rows: limits::GROUP_ROWS_MAX,
             group_bytes: limits::GROUP_BYTES_MAX,
+            set_rows: limits::SET_ROWS,
             body_size: limits::BODY_SIZE_TARGET,
             housekeeping_rows: limits::HOUSEKEEPING_ROWS,
             scan_rows: limits::SCAN_ROWS,

@@ -13,6 +13,7 @@ use crate::connection;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::identifier::quote;
 use crate::limits::{ConflictRetention, Limits};
+use crate::log_ends::LogEnds;
 use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
 use crate::mirror;
 use crate::scan::Pass;
@@ -86,6 +87,8 @@ pub struct Store {
     pub(crate) failed_mirrors: mirror::Failed,
     /// What was read for publishing and is not stamped.
     pub(crate) sent: Sent,
+    /// Where change sets may end.
+    pub(crate) log_ends: LogEnds,
     /// How many log rows are unstamped, as far as they were counted.
     pub(crate) unstamped: Unstamped,
     /// What is known of the write-ahead log.
@@ -144,6 +147,7 @@ impl Store {
             data_version: None,
             failed_mirrors: mirror::Failed::default(),
             sent: Sent::default(),
+            log_ends: LogEnds::default(),
             unstamped: Unstamped::default(),
             wal: WalKeeper::default(),
             scan: None,
@@ -221,7 +225,7 @@ impl Store {
 
     /// `PRAGMA data_version`: another number after somebody else committed.
     pub fn data_version(&self) -> Result<i64, StoreError> {
-        Ok(self.connection.query_row("PRAGMA main.data_version", [], |row| row.get(0))?)
+        connection::data_version(&self.connection)
     }
 
     /// The version of the SQLite library inside.

@@ -33,19 +33,21 @@ pub fn acknowledge(
 ) -> Result<Vec<ReceivedGroup>> {
     let origin = store.state()?.origin;
     let mut groups = Vec::new();
-    for (shard, bodies) in &read.groups {
-        let prev = published.by_shard.insert(*shard, read.through).unwrap_or_default();
-        groups.push(ReceivedGroup {
-            source: SourceId(format!("{node}/changes-{shard}")),
-            origin,
-            shard: *shard,
-            prev,
-            through: read.through,
-            rows: bodies.iter().map(|body| u64::from(body.rows)).sum(),
-            bodies: bodies.iter().map(received).collect(),
-        });
+    for set in &read.sets {
+        for (shard, bodies) in &set.groups {
+            let prev = published.by_shard.insert(*shard, set.through).unwrap_or_default();
+            groups.push(ReceivedGroup {
+                source: SourceId(format!("{node}/changes-{shard}")),
+                origin,
+                shard: *shard,
+                prev,
+                through: set.through,
+                rows: bodies.iter().map(|body| u64::from(body.rows)).sum(),
+                bodies: bodies.iter().map(received).collect(),
+            });
+        }
+        published.settled = set.through;
     }
-    published.settled = read.through;
     Ok(groups)
 }
 

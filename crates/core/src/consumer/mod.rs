@@ -139,12 +139,17 @@ impl Consumer {
         }
     }
 
-    /// This process sends a group to a shared stream: when it comes back it is known.
+    /// This process sends groups to a shared stream: when they come back they are known.
     pub(crate) fn note_sent(&mut self, publish: &Publish) {
         let shared = |source: &Source| source.kind == Kind::Shared && source.shard == publish.shard;
-        let first = publish.messages.first().filter(|_| self.sources.values().any(shared));
-        if let Some((header, _, _)) = first.and_then(|message| decode_frame(&message.bytes).ok()) {
-            self.sent.push_back(header.group);
+        if !self.sources.values().any(shared) {
+            return;
+        }
+        for message in &publish.messages {
+            let Ok((header, _, _)) = decode_frame(&message.bytes) else { continue };
+            if self.sent.back() != Some(&header.group) {
+                self.sent.push_back(header.group);
+            }
             if self.sent.len() > SENT_GROUPS_MAX {
                 self.sent.pop_front();
             }

@@ -43,12 +43,7 @@ fn a_shared_stream_that_stops_at_a_message_of_another_node_tells_first_what_it_h
         node.send(Input::LogRead(LogRead::default()));
         node.send(Input::LogChanged);
         let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 30, 1)])]);
-        node.send(Input::LogRead(LogRead {
-            through: position(30),
-            log_rows: 1,
-            groups,
-            ..LogRead::default()
-        }));
+        node.send(Input::LogRead(one_set(position(30), groups)));
         let sent =
             node.take().into_iter().find_map(|e| if let Effect::Publish(p) = e { Some(p) } else { None });
         let ours = sent.unwrap().messages[0].bytes.clone();

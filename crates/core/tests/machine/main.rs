@@ -17,7 +17,7 @@ use harmonylite_core::conflict::{RowVersion, Version};
 use harmonylite_core::effect::{ApplyBatch, Effect, Effects, PublishedPositions};
 use harmonylite_core::event::Event;
 use harmonylite_core::input::{
-    Applied, Hold, Input, LogRead, SchemaRead, StoreState, StreamFacts, Timestamp,
+    Applied, ChangeSet, Hold, Input, LogRead, SchemaRead, StoreState, StreamFacts, Timestamp,
 };
 use harmonylite_core::model::{
     Checkpoint, Collation, Column, FrameMark, Hlc, Incarnation, LogPosition, NodeId, Origin, RowChange,
@@ -25,6 +25,11 @@ use harmonylite_core::model::{
 };
 use harmonylite_core::replicator::{Replicator, Settings};
 use harmonylite_core::schema::TableFingerprint;
+
+/// A reading of the log with one change set.
+fn one_set(through: LogPosition, groups: BTreeMap<Shard, Vec<EncodedBody>>) -> LogRead {
+    LogRead { sets: vec![ChangeSet { through, log_rows: 1, groups }], ..LogRead::default() }
+}
 
 /// A replicator with what it asked for since the last look.
 struct Node {

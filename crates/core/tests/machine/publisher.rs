@@ -18,7 +18,7 @@ fn publishes(effects: &[Effect]) -> Vec<Publish> {
 
 fn read(through: i64) -> Input {
     let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), through, 10)])]);
-    Input::LogRead(LogRead { through: position(through), log_rows: 1, groups, ..LogRead::default() })
+    Input::LogRead(one_set(position(through), groups))
 }
 
 fn published(last: u64) -> Input {
@@ -115,15 +115,9 @@ fn a_refused_group_is_read_and_cut_again_from_the_last_acknowledged_place() {
 #[test]
 fn one_of_two_shards_failing_does_not_move_the_settled_position() {
     let second = Shard::new(2).unwrap();
-    let mut node = Node::with(state(), |settings| {
-        settings.shards = 2;
-        settings.own_sources.insert(second, SourceId("1/changes-2".to_owned()));
-    });
-    for (source, shard) in [(own(), Shard::FIRST), (SourceId("1/changes-2".to_owned()), second)] {
-        node.send(Input::StreamObserved { source, stream: StreamFacts { shard, shards: 2, ..facts(0) } });
-    }
+    let mut node = with_two_shards(second);
     let groups = [Shard::FIRST, second].map(|shard| (shard, vec![body(origin(1), 10, 1)])).into();
-    node.send(Input::LogRead(LogRead { through: position(10), groups, ..LogRead::default() }));
+    node.send(Input::LogRead(one_set(position(10), groups)));
     assert_eq!(publishes(&node.take()).len(), 2);
     node.send(published(1));
     node.send(Input::PublishFailed { shard: second, error: "timeout".to_owned() });
@@ -137,16 +131,80 @@ fn one_of_two_shards_failing_does_not_move_the_settled_position() {
     assert_eq!(again.published.get(&second).copied().unwrap_or_default(), position(0));
 }
 
+/// Node 1 with two shards whose streams are empty and checked.
+fn with_two_shards(second: Shard) -> Node {
+    let mut node = Node::with(state(), |settings| {
+        settings.shards = 2;
+        settings.own_sources.insert(second, SourceId("1/changes-2".to_owned()));
+    });
+    for (source, shard) in [(own(), Shard::FIRST), (SourceId("1/changes-2".to_owned()), second)] {
+        node.send(Input::StreamObserved { source, stream: StreamFacts { shard, shards: 2, ..facts(0) } });
+    }
+    node
+}
+
+fn places(publish: &Publish) -> Vec<(LogPosition, LogPosition)> {
+    let place = |message: &Message| decode_frame(&message.bytes).unwrap().0.place;
+    publish.messages.iter().map(place).map(|place| (place.prev, place.through)).collect()
+}
+
+#[test]
+fn change_sets_of_one_reading_are_sent_at_once_and_continue_one_another() {
+    let second = Shard::new(2).unwrap();
+    let mut node = with_two_shards(second);
+    node.take();
+    let set = |through, shards: &[Shard]| ChangeSet {
+        through: position(through),
+        log_rows: 5,
+        groups: shards.iter().map(|shard| (*shard, vec![body(origin(1), through, 1)])).collect(),
+    };
+    let sets = vec![set(10, &[Shard::FIRST, second]), set(20, &[Shard::FIRST]), set(30, &[])];
+    node.send(Input::LogRead(LogRead { sets, ..LogRead::default() }));
+    let sent = publishes(&node.take());
+    assert_eq!(places(&sent[0]), [(position(0), position(10)), (position(10), position(20))]);
+    assert_eq!(places(&sent[1]), [(position(0), position(10))]);
+    node.send(published(2));
+    assert_eq!(node.replicator.status().publisher.settled, position(0), "one shard has not answered");
+    node.send(Input::Published { shard: second, last: StreamSequence(1) });
+    let status = node.replicator.status();
+    assert_eq!(status.publisher.settled, position(30));
+    let by_shard = BTreeMap::from([(Shard::FIRST, position(20)), (second, position(10))]);
+    assert_eq!(status.publisher.by_shard, by_shard);
+    assert_eq!((status.counters.published_groups, status.counters.published_log_rows), (3, 15));
+
+    node.send(Input::LogChanged);
+    node.send(Input::LogRead(LogRead { sets: vec![set(40, &[second])], ..LogRead::default() }));
+    assert_eq!(places(&publishes(&node.take())[0]), [(position(10), position(40))]);
+}
+
+#[test]
+fn of_change_sets_with_an_unknown_outcome_those_in_the_stream_are_published() {
+    let mut node = Node::ready();
+    node.send(Input::LogChanged);
+    let set =
+        |through| one_set(position(through), [(Shard::FIRST, vec![body(origin(1), through, 1)])].into());
+    let sets = [10, 20].into_iter().flat_map(|through| set(through).sets).collect();
+    node.send(Input::LogRead(LogRead { sets, ..LogRead::default() }));
+    let sent = publishes(&node.take()).remove(0).messages;
+    node.send(Input::PublishFailed { shard: Shard::FIRST, error: "timeout".to_owned() });
+    node.send(Input::TimerFired(Timer::RetryPublish));
+    node.send(Input::StreamObserved { source: own(), stream: facts(1) });
+    node.deliver(&own(), 1, &sent[0].bytes);
+    node.take();
+    node.send(Input::OwnFramesInspected { older_copy: None });
+    let again = reads(&node.take()).remove(0);
+    assert_eq!((again.settled, again.published[&Shard::FIRST]), (position(0), position(10)));
+}
+
 #[test]
 fn a_change_set_that_was_cut_is_followed_by_the_rest_at_once() {
     let mut node = Node::ready();
     node.send(Input::LogChanged);
     let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 10)])]);
     node.send(Input::LogRead(LogRead {
-        through: position(10),
         remaining_rows: 7,
-        groups,
-        ..LogRead::default()
+        closed_early: true,
+        ..one_set(position(10), groups)
     }));
     assert!(
         events(&node.effects).iter().any(|e| matches!(e, Event::GroupClosedEarly { remaining_rows: 7, .. }))
@@ -200,12 +258,7 @@ fn a_schema_change_that_nobody_asked_about_is_read_whatever_the_publisher_does()
         let mut node = Node::ready();
         node.send(Input::LogChanged);
         let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 1)])]);
-        node.send(Input::LogRead(LogRead {
-            through: position(10),
-            log_rows: 1,
-            groups,
-            ..LogRead::default()
-        }));
+        node.send(Input::LogRead(one_set(position(10), groups)));
         node.send(Input::PublishFailed { shard: Shard::FIRST, error: "away".to_owned() });
         node
     };

@@ -73,28 +73,27 @@ fn a_strange_own_frame_in_a_shared_stream_is_inspected_whenever_it_comes() {
     let mut node = Node::with(state(), |settings| settings.shared = true);
     node.send(Input::StreamObserved { source: own(), stream: facts(0) });
     node.send(Input::LogRead(LogRead::default()));
-    // Its own group, which it sends and which comes back, is known.
+    // Its own groups, which it sends and which come back, are known.
     node.send(Input::LogChanged);
-    let read = LogRead {
-        through: position(10),
-        log_rows: 1,
-        groups: BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 1)])]),
-        ..LogRead::default()
-    };
+    let set =
+        |through| one_set(position(through), [(Shard::FIRST, vec![body(origin(1), through, 1)])].into());
     node.take();
-    node.send(Input::LogRead(read));
+    let sets = [5, 10].into_iter().flat_map(|through| set(through).sets).collect();
+    node.send(Input::LogRead(LogRead { sets, ..LogRead::default() }));
     let sent = node.take().into_iter().find_map(|effect| match effect {
         Effect::Publish(publish) => Some(publish.messages),
         _ => None,
     });
     let inspects = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::InspectOwnFrames(_)));
-    node.deliver(&own(), 1, &sent.unwrap()[0].bytes);
-    assert!(!inspects(&node.take()));
-    node.deliver(&own(), 2, &group_of(1, 10, 20, 1)[0].bytes);
+    for (message, sequence) in sent.unwrap().iter().zip(1..) {
+        node.deliver(&own(), sequence, &message.bytes);
+        assert!(!inspects(&node.take()));
+    }
+    node.deliver(&own(), 3, &group_of(1, 10, 20, 1)[0].bytes);
     assert!(inspects(&node.take()), "this process did not send it");
     node.send(Input::OwnFramesInspected { older_copy: Some("not in the log".to_owned()) });
     assert!(!node.take().contains(&Effect::MintIncarnation), "the old life waits for an acknowledgement");
-    node.send(Input::Published { shard: Shard::FIRST, last: StreamSequence(1) });
+    node.send(Input::Published { shard: Shard::FIRST, last: StreamSequence(2) });
     assert_eq!(node.take(), [Effect::MintIncarnation], "and reads no more");
 }
 
@@ -108,7 +107,7 @@ fn the_checkpoint_never_stands_inside_a_group_of_our_own() {
     node.send(Input::LogChanged);
     node.take();
     let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 5000)])]);
-    node.send(Input::LogRead(LogRead { through: position(10), log_rows: 1, groups, ..LogRead::default() }));
+    node.send(Input::LogRead(one_set(position(10), groups)));
     let sent = node.take().into_iter().find_map(|effect| match effect {
         Effect::Publish(publish) => Some(publish.messages),
         _ => None,
@@ -166,7 +165,7 @@ fn a_new_life_begins_when_the_old_one_has_its_answers_and_sends_nothing_more() {
     let mut node = older_copy_while_reading();
     assert!(!node.take().contains(&Effect::MintIncarnation), "the log is being read");
     let groups = BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 30, 1)])]);
-    node.send(Input::LogRead(LogRead { through: position(30), log_rows: 1, groups, ..LogRead::default() }));
+    node.send(Input::LogRead(one_set(position(30), groups)));
     assert_eq!(node.take(), [Effect::MintIncarnation], "and nothing is sent");
     node.send(Input::LogChanged);
     node.send(Input::TimerFired(Timer::RetryRead));

@@ -65,12 +65,10 @@ fn what_is_not_sent_or_not_applied_keeps_it_awake() {
     node.applied();
     node.send(Input::LogChanged);
     assert!(!falls_asleep(&mut node), "the log is being read");
-    node.send(Input::LogRead(LogRead {
-        through: position(10),
-        log_rows: 1,
-        groups: BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 1)])]),
-        ..LogRead::default()
-    }));
+    node.send(Input::LogRead(one_set(
+        position(10),
+        BTreeMap::from([(Shard::FIRST, vec![body(origin(1), 10, 1)])]),
+    )));
     assert!(!falls_asleep(&mut node), "it is not acknowledged");
     node.send(Input::PublishFailed { shard: Shard::FIRST, error: "nobody answers".to_owned() });
     assert!(!falls_asleep(&mut node), "nobody knows whether it is stored");

@@ -35,6 +35,11 @@ impl Progress {
         self.step();
         self.busy.store(busy, Ordering::Relaxed);
     }
+
+    /// Is it at something?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
 }
 
 /// Looks after the manager's watchdog, and its line of status.
@@ -78,7 +83,7 @@ impl Watchdog {
 
     fn comes_forward(&mut self) -> bool {
         let steps = self.progress.steps.load(Ordering::Relaxed);
-        let forward = steps != self.seen || !self.progress.busy.load(Ordering::Relaxed);
+        let forward = steps != self.seen || !self.progress.is_busy();
         self.seen = steps;
         forward
     }

@@ -15,7 +15,7 @@ fn a_read_takes_whole_transactions_and_coalesces_keys() {
     node.run("INSERT INTO t VALUES(1, 'a'), (2, 'b'); UPDATE t SET v = 'c' WHERE id = 1; DELETE FROM t WHERE id = 2");
     node.run("BEGIN; INSERT INTO t VALUES(3, 'not committed')");
     let read = node.read_log();
-    assert_eq!((read.log_rows, read.remaining_rows), (4, 0));
+    assert_eq!((read.log_rows(), read.remaining_rows), (4, 0));
     node.run("ROLLBACK");
     let rows = node.publish();
     let deletes = rows.iter().filter(|(_, row)| matches!(row.content, RowContent::Delete(_))).count();
@@ -93,7 +93,7 @@ fn the_cut_leaves_a_key_with_later_entries_to_the_next_group() {
         "INSERT INTO t VALUES(1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'); UPDATE t SET v = 'A' WHERE id = 1",
     );
     let read = cluster.nodes[0].read_log();
-    assert_eq!((read.log_rows, read.remaining_rows), (3, 2));
+    assert_eq!((read.log_rows(), read.remaining_rows), (3, 2));
     cluster.publish(1);
     let groups: Vec<_> = cluster.nodes[0].chain.iter().map(|group| rows_of(group).len()).collect();
     assert_eq!(groups, [2, 2]);

@@ -5,6 +5,7 @@
 
 mod conflicts;
 mod convergence;
+mod cuts;
 mod dead_letters;
 mod incarnation;
 mod kindness;
