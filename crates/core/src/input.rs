@@ -179,8 +179,8 @@ pub struct StoreState {
 /// What one snapshot showed of the log: change sets, one behind the other.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogRead {
-    /// In the order of the log; none when it has nothing new. Between two of them, and before the first, whole transactions
-    /// lie (G4), unless the last one was closed early.
+    /// In the order of the log; none when it has nothing new. Each holds whole transactions (G4), unless the last one was
+    /// closed early.
     pub sets: Vec<ChangeSet>,
     /// Rows of the log that are left beyond the last set in that snapshot.
     pub remaining_rows: u64,

@@ -1,8 +1,8 @@
 //! Every bound of the core in one place, with the relations between them checked when it is compiled.
 
-/// Rows of a change set above which its group is closed early and atomicity given up (G4).
+/// Log rows that are read at once. A change set above that is closed early, and atomicity given up (G4).
 pub const GROUP_ROWS_MAX: usize = 100_000;
-/// Bytes of a change set (as [`Value::size`](crate::model::Value::size) counts) above which its group is closed early.
+/// The same for bytes, as [`Value::size`](crate::model::Value::size) counts them.
 pub const GROUP_BYTES_MAX: usize = 64 << 20;
 /// The largest row that travels, in bytes. Larger ones stay at their origin, with an error in its log.
 pub const ROW_SIZE_MAX: usize = 64 << 20;
@@ -68,7 +68,7 @@ pub const CONFLICTS_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 /// How far another node's clock may be ahead of ours before it is an alarm, unless told otherwise, in milliseconds.
 pub const CLOCK_DRIFT_MAX_MS: u64 = 10_000;
 /// Log rows after which housekeeping runs without waiting for its interval; also the most it stamps or trims in one commit,
-/// which while the application writes are a tenth of it.
+/// which while the application writes are about a hundredth of it.
 pub const HOUSEKEEPING_ROWS: usize = 10_000;
 /// Rows, or row versions, that one step of the scan looks at: with so many to log it holds the write lock for about 2 ms.
 pub const SCAN_ROWS: usize = 256;

@@ -32,7 +32,8 @@ enum State {
     /// The own streams of these shards have to be read to their end first.
     Checking(Vec<Shard>),
     Idle,
-    Reading,
+    /// From these positions on.
+    Reading(BTreeMap<Shard, LogPosition>),
     /// The store refused to read; the timer is set.
     ReadRefused,
     /// The schema is being read; then the log again.
@@ -144,7 +145,7 @@ impl Publisher {
 
     /// Something of ours is with the store or the server.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.state, State::Reading | State::Publishing(_))
+        matches!(self.state, State::Reading(_) | State::Publishing(_))
     }
 
     /// Something is still to be sent, or to be found out before it can be. What is never sent (`publish = false`) is not.
@@ -192,9 +193,8 @@ impl Publisher {
 
     /// The log was read.
     pub(crate) fn on_log_read(&mut self, read: LogRead, effects: &mut Effects) {
-        if !matches!(self.state, State::Reading) {
-            return;
-        }
+        let State::Reading(from) = &mut self.state else { return };
+        let from = std::mem::take(from);
         if self.frozen {
             self.state = State::Stopped;
             return;
@@ -214,7 +214,10 @@ impl Publisher {
         for set in read.sets {
             for (shard, bodies) in set.groups {
                 let before = under_way.waiting.get(&shard);
-                let place = self.place(shard, before, set.through);
+                // Where it was read from: a frame of ours that came back meanwhile may have moved the position beyond the
+                // end of a set.
+                let begin = before.map(|sent| sent.through).or_else(|| from.get(&shard).copied());
+                let place = self.place(shard, begin.unwrap_or_default(), set.through);
                 let groups = 1 + before.map_or(0, |sent| sent.groups);
                 let group = encode_group(&place, bodies, self.options.message_size_max);
                 let mark = group.last().map_or_else(FrameMark::default, |message| message.mark);
@@ -230,16 +233,8 @@ impl Publisher {
         self.finish_if_answered(effects);
     }
 
-    /// The place of a group that ends at `through`, behind the one `before` it, or behind what is acknowledged.
-    fn place(&self, shard: Shard, before: Option<&Sent>, through: LogPosition) -> GroupPlace {
-        let acknowledged = || self.positions.by_shard.get(&shard).copied().unwrap_or_default();
-        GroupPlace {
-            cluster: self.options.cluster.clone(),
-            origin: self.origin,
-            shard,
-            prev: before.map_or_else(acknowledged, |sent| sent.through),
-            through,
-        }
+    fn place(&self, shard: Shard, prev: LogPosition, through: LogPosition) -> GroupPlace {
+        GroupPlace { cluster: self.options.cluster.clone(), origin: self.origin, shard, prev, through }
     }
 
     /// All that was sent to a shard's stream is stored.
@@ -252,7 +247,8 @@ impl Publisher {
     ) -> Option<Appended> {
         let State::Publishing(under_way) = &mut self.state else { return None };
         let Sent { through, mark, groups } = under_way.waiting.remove(&shard)?;
-        self.positions.by_shard.insert(shard, through);
+        let position = self.positions.by_shard.entry(shard).or_default();
+        *position = through.max(*position);
         self.last.insert(shard, last);
         counters.published_groups += groups;
         if under_way.waiting.is_empty() && under_way.failed.is_empty() {
@@ -307,7 +303,7 @@ impl Publisher {
 
     /// The schema is not the one that the triggers were made for.
     pub(crate) fn on_schema_changed(&mut self, effects: &mut Effects) {
-        if matches!(self.state, State::Reading) {
+        if matches!(self.state, State::Reading(_)) {
             self.state = State::Schema;
             effects.push(Effect::ReadSchema);
         }
@@ -322,7 +318,7 @@ impl Publisher {
 
     /// The store refused to read; the timer brings us back.
     pub(crate) fn on_read_failed(&mut self, effects: &mut Effects) {
-        if !matches!(self.state, State::Reading) {
+        if !matches!(self.state, State::Reading(_)) {
             return;
         }
         self.state = State::ReadRefused;
@@ -342,8 +338,8 @@ impl Publisher {
             self.state = State::Stopped;
         } else if more || self.dirty {
             self.dirty = false;
-            self.state = State::Reading;
             let (settled, published) = (self.positions.settled, self.positions.by_shard.clone());
+            self.state = State::Reading(published.clone());
             effects.push(Effect::ReadLog(ReadLog { settled, published, compress: self.options.compress }));
         } else {
             self.state = State::Idle;
@@ -354,7 +350,7 @@ impl Publisher {
         let (state, waiting_for) = match &self.state {
             State::Checking(_) => ("checking", Some("own streams to be read to their end".to_owned())),
             State::Idle => ("idle", None),
-            State::Reading | State::ReadRefused | State::Schema => ("reading", None),
+            State::Reading(_) | State::ReadRefused | State::Schema => ("reading", None),
             State::Publishing(_) => ("publishing", None),
             State::Waiting(_, error) => ("waiting", Some(error.clone())),
             State::Stopped if self.frozen => ("waiting", Some("a new incarnation".to_owned())),

@@ -155,7 +155,28 @@ fn cannot_write(error: StoreError) -> StoreError {
     }
 }
 
-fn journal_mode_is_wal(connection: &Connection) -> Result<bool, StoreError> {
+pub(crate) fn journal_mode_is_wal(connection: &Connection) -> Result<bool, StoreError> {
     let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
     Ok(mode.eq_ignore_ascii_case("wal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    /// Found with perf: SQLite looks at the bound value of a LIMIT while it plans, and plans again for another one.
+    #[test]
+    fn a_statement_is_not_compiled_again_for_another_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY)").unwrap();
+        let connection = open(&path).unwrap();
+        let mut statement = connection.prepare("SELECT id FROM t ORDER BY id LIMIT ?1").unwrap();
+        for limit in [1, 1000, 2] {
+            assert!(statement.query([limit]).unwrap().next().unwrap().is_none());
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }

@@ -5,9 +5,9 @@ use harmonylite_core::limits;
 /// Bounds of one change set and of one commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Log rows of a change set above which it is closed early (G4).
+    /// Log rows that are read at once; a change set above that is closed early (G4).
     pub group_rows: usize,
-    /// Bytes of its rows above which it is closed early (G4).
+    /// The same for the bytes of its rows.
     pub group_bytes: usize,
     /// Rows from which on a change set ends at the next place where a transaction is known to end.
     pub set_rows: usize,

@@ -13,50 +13,93 @@ use crate::checkpoint::log_end;
 use crate::connection;
 use crate::error::StoreError;
 
-/// So many are remembered. When there are more, every second one is forgotten: change sets become larger, and stay whole.
+/// So many are remembered at most. When there are more, every second one is forgotten, and of the new ones, too: change sets
+/// become larger, and stay whole.
 const ENDS_MAX: usize = 4096;
 
-/// The ends that are known, in the order of the log. Shared by whoever looks and the store that reads.
+/// The ends that are known. Shared by whoever looks and the store that reads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LogEnds(Arc<Mutex<VecDeque<i64>>>);
+pub(crate) struct LogEnds(Arc<Mutex<Ends>>);
 
-impl LogEnds {
-    fn ends(&self) -> MutexGuard<'_, VecDeque<i64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Debug)]
+struct Ends {
+    /// In the order of the log.
+    ids: VecDeque<i64>,
+    /// Of so many ends that were noted one after the other one is kept; the newest is, until the next one comes.
+    stride: usize,
+    /// How many were noted since the newest but one.
+    passed: usize,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { ids: VecDeque::new(), stride: 1, passed: 1 }
     }
+}
 
-    /// A snapshot ended at `id`; 0 is an empty log.
-    pub(crate) fn note(&self, id: i64) {
-        let mut ends = self.ends();
-        let last = ends.back().copied().unwrap_or_default();
+impl Ends {
+    fn note(&mut self, id: i64) {
+        let last = self.ids.back().copied().unwrap_or_default();
         if id == 0 || id == last {
             return;
         }
         if id < last {
             // The log is not the one that we knew.
-            ends.clear();
+            *self = Self::default();
         }
-        if ends.len() == ENDS_MAX {
-            let mut index = 0;
-            ends.retain(|_| {
-                index += 1;
-                index % 2 == 0
-            });
+        if self.passed < self.stride {
+            self.passed += 1;
+            self.ids.pop_back();
+        } else {
+            self.passed = 1;
+            if self.ids.len() == ENDS_MAX {
+                self.thin();
+            }
         }
-        ends.push_back(id);
+        self.ids.push_back(id);
     }
 
-    /// Those above `after`, for good: the ones before are not wanted any more.
+    fn thin(&mut self) {
+        let mut index = 0;
+        self.ids.retain(|_| {
+            index += 1;
+            index % 2 == 0
+        });
+        self.stride *= 2;
+    }
+
+    fn forget_through(&mut self, id: i64) {
+        let behind = self.ids.partition_point(|end| *end <= id);
+        self.ids.drain(..behind);
+        if self.ids.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+impl LogEnds {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes where the log ends; 0 is an empty log. Nobody else notes anything meanwhile: an older look that came later would
+    /// pass for a log that went back.
+    fn note(&self, end: impl FnOnce() -> Result<i64, StoreError>) -> Result<(), StoreError> {
+        let mut ends = self.ends();
+        ends.note(end()?);
+        Ok(())
+    }
+
+    /// Those above `after`. The ones before are forgotten.
     pub(crate) fn above(&self, after: i64) -> Vec<i64> {
         let mut ends = self.ends();
-        let behind = ends.partition_point(|end| *end <= after);
-        ends.drain(..behind);
-        ends.iter().copied().collect()
+        ends.forget_through(after);
+        ends.ids.iter().copied().collect()
     }
 
     /// Nothing is known of the log any more.
     pub(crate) fn forget(&self) {
-        self.ends().clear();
+        *self.ends() = Ends::default();
     }
 }
 
@@ -78,7 +121,7 @@ impl LogEndWatch {
         if self.data_version == Some(version) {
             return Ok(false);
         }
-        self.ends.note(log_end(&self.connection)?);
+        self.ends.note(|| log_end(&self.connection))?;
         self.data_version = Some(version);
         Ok(true)
     }
@@ -90,8 +133,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn note_log_end(&self) -> Result<(), StoreError> {
-        self.log_ends.note(log_end(&self.connection)?);
-        Ok(())
+        self.log_ends.note(|| log_end(&self.connection))
     }
 
     /// Whoever looks from another thread. `None` when the database has no write-ahead log: a reader would be in the way of
@@ -100,11 +142,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be opened once more.
     pub fn watch_log_ends(&self) -> Result<Option<LogEndWatch>, StoreError> {
-        let mode: String = self.connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
-        if !mode.eq_ignore_ascii_case("wal") {
+        if !connection::journal_mode_is_wal(&self.connection)? {
             return Ok(None);
         }
-        let connection = connection::open_read_only(self.path())?;
+        let mut connection = connection::open_read_only(self.path())?;
+        // Whoever has the database for itself is not waited for: the next look will do.
+        connection::settle(&mut connection, false)?;
         Ok(Some(LogEndWatch { connection, ends: self.log_ends.clone(), data_version: None }))
     }
 }
@@ -113,34 +156,41 @@ impl Store {
 mod tests {
     use super::*;
 
+    fn noted(ids: impl IntoIterator<Item = i64>) -> LogEnds {
+        let ends = LogEnds::default();
+        ids.into_iter().for_each(|id| ends.note(|| Ok(id)).unwrap());
+        ends
+    }
+
     #[test]
     fn ends_are_kept_in_order_and_those_behind_are_forgotten() {
-        let ends = LogEnds::default();
-        for id in [0, 5, 5, 9, 12] {
-            ends.note(id);
-        }
+        let ends = noted([0, 5, 5, 9, 12]);
         assert_eq!(ends.above(0), [5, 9, 12]);
         assert_eq!(ends.above(9), [12]);
         assert_eq!(ends.above(0), [12]);
+        ends.forget();
+        assert!(ends.above(0).is_empty());
     }
 
     #[test]
     fn a_log_that_went_back_is_another_one() {
-        let ends = LogEnds::default();
-        for id in [5, 9, 7] {
-            ends.note(id);
-        }
-        assert_eq!(ends.above(0), [7]);
+        assert_eq!(noted([5, 9, 7]).above(0), [7]);
     }
 
+    /// Half of them at a time, again and again, would leave none of the old ones.
     #[test]
-    fn of_too_many_every_second_is_forgotten_and_the_newest_stays() {
-        let ends = LogEnds::default();
-        for id in 1..=10 * ENDS_MAX as i64 {
-            ends.note(id);
-        }
+    fn of_too_many_some_are_kept_everywhere_and_the_newest_stays() {
+        const NOTED: i64 = 600_000;
+        let ends = noted(1..=NOTED);
         let kept = ends.above(0);
-        assert!(kept.len() <= ENDS_MAX && kept.len() > ENDS_MAX / 3, "{}", kept.len());
-        assert!(kept.is_sorted() && kept.last() == Some(&(10 * ENDS_MAX as i64)));
+        assert!(kept.len() <= ENDS_MAX && kept.last() == Some(&NOTED), "{}", kept.len());
+        let widest = kept.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(kept[0].max(widest) <= 4 * NOTED / ENDS_MAX as i64, "{} {widest}", kept[0]);
+        // Everything was read: the next ones are all kept.
+        assert!(ends.above(NOTED).is_empty());
+        for id in NOTED + 1..=NOTED + 10 {
+            ends.note(|| Ok(id)).unwrap();
+        }
+        assert_eq!(ends.above(NOTED).len(), 10);
     }
 }

@@ -115,11 +115,17 @@ impl<'r, 's> Reading<'r, 's> {
         self.read.closed_early = closed_early;
         let mut before = 0;
         for cut in sets {
+            let too_large = self.read.too_large.len();
             for table in &mut tables {
                 self.read_table(table, cut.through)?;
-                if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
+            }
+            if self.bytes > self.limits.group_bytes && stretch.log_rows > 1 {
+                if self.read.sets.is_empty() {
                     return Ok(Attempt::TooLarge { log_rows: stretch.log_rows });
                 }
+                // What is finished goes; the rest is read again.
+                self.read.too_large.truncate(too_large);
+                break;
             }
             self.finish_set(cut, cut.log_rows - before)?;
             before = cut.log_rows;
@@ -139,9 +145,11 @@ impl<'r, 's> Reading<'r, 's> {
     fn cuts(&self, stretch: &Stretch, tables: &[TableLog<'_>]) -> Cuts {
         let end = Cut { through: stretch.through, log_rows: stretch.log_rows };
         let spans = tables.iter().flat_map(TableLog::spans);
-        let groups_max = (GROUPS_UNDER_WAY_MAX / usize::from(self.session.shards).max(1)).max(1);
+        // The last set comes on top.
+        let sets_max =
+            (GROUPS_UNDER_WAY_MAX / usize::from(self.session.shards).max(1)).saturating_sub(1).max(1);
         let keys: usize = tables.iter().map(|table| table.entries.len()).sum();
-        let rows = self.limits.set_rows.max(keys.div_ceil(groups_max));
+        let rows = self.limits.set_rows.max(keys.div_ceil(sets_max));
         cuts(end, self.read.remaining_rows == 0, &stretch.ends, spans, rows)
     }
 

@@ -67,7 +67,7 @@ enum Subject {
 /// When something cannot be started, or when the nodes do not end up with the same rows.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let binary = match &options.binary {
-        Some(binary) => binary.clone(),
+        Some(binary) => binary.canonicalize().with_context(|| binary.display().to_string())?,
         None => build(root)?,
     };
     let mut report = Report::new(machine::describe());

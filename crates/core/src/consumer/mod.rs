@@ -158,7 +158,8 @@ impl Consumer {
 
     /// We appended to an own stream: its checkpoint follows, to be saved when something else is.
     pub(crate) fn appended(&mut self, shard: Shard, through: LogPosition, place: Place) {
-        self.own_through.insert(shard, through);
+        let own_through = self.own_through.entry(shard).or_default();
+        *own_through = through.max(*own_through);
         let own = |source: &&mut Source| source.kind == Kind::Own && source.shard == shard;
         if let Some(source) = self.sources.values_mut().find(own) {
             source.received = place.0;

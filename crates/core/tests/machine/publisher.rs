@@ -196,6 +196,34 @@ fn of_change_sets_with_an_unknown_outcome_those_in_the_stream_are_published() {
     assert_eq!((again.settled, again.published[&Shard::FIRST]), (position(0), position(10)));
 }
 
+/// A publish that was given up is stored late, while the log is being read again: the sets of that reading end elsewhere.
+#[test]
+fn change_sets_continue_from_where_they_were_read_whatever_comes_back_meanwhile() {
+    let mut node = Node::with(state(), |settings| settings.shared = true);
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    let set =
+        |through| one_set(position(through), [(Shard::FIRST, vec![body(origin(1), through, 1)])].into());
+    let sets = |ends: [i64; 2]| {
+        let sets = ends.into_iter().flat_map(|through| set(through).sets).collect();
+        Input::LogRead(LogRead { sets, ..LogRead::default() })
+    };
+    node.send(sets([5, 10]));
+    let late = publishes(&node.take()).remove(0).messages;
+    node.send(Input::PublishFailed { shard: Shard::FIRST, error: "timeout".to_owned() });
+    node.send(Input::TimerFired(Timer::RetryPublish));
+    node.send(Input::StreamObserved { source: own(), stream: facts(0) });
+    assert_eq!(reads(&node.take()).len(), 1);
+    for (message, sequence) in late.iter().zip(1..) {
+        node.deliver(&own(), sequence, &message.bytes);
+    }
+    assert_eq!(node.replicator.status().publisher.by_shard[&Shard::FIRST], position(10));
+    node.send(sets([7, 12]));
+    assert_eq!(
+        places(&publishes(&node.take())[0]),
+        [(position(0), position(7)), (position(7), position(12))]
+    );
+}
+
 #[test]
 fn a_change_set_that_was_cut_is_followed_by_the_rest_at_once() {
     let mut node = Node::ready();

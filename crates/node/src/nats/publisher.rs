@@ -1,6 +1,6 @@
-//! Publishing durably: one message, or a group as an atomic batch.
+//! Publishing durably: one message, or groups as an atomic batch.
 //!
-//! A group of more than one message goes out as the server's atomic batch, written by hand: an id, a sequence in the
+//! More than one message goes out as the server's atomic batch, written by hand: an id, a sequence in the
 //! batch, a commit mark on the last. The first message is a request, so that a server that takes no batches says so
 //! before the rest is sent; the others are only answered together with the commit.
 

@@ -208,7 +208,7 @@ impl Driver {
         if self.world.store.send(request) { Ok(()) } else { Err(DriverError::StoreGone) }
     }
 
-    /// The channel holds one group and the core sends no second one before the answer.
+    /// The channel holds one publish and the core sends no second one before the answer.
     fn publish(&mut self, publish: Publish) -> Result<(), DriverError> {
         let shard = publish.shard;
         let sent =

@@ -87,7 +87,7 @@ impl OwnStreams {
         self.streams.values().map(start).collect()
     }
 
-    /// The tasks that publish; each holds one group at a time.
+    /// The tasks that publish; each holds one publish at a time.
     pub(crate) fn start_publishers(
         &self,
         inputs: &mpsc::Sender<Input>,

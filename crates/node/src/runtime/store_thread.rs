@@ -100,8 +100,7 @@ pub(crate) fn start(
     let (requests, receiver) = sync_channel(REQUESTS_MAX);
     let woken = Arc::new(AtomicBool::new(false));
     let tuning = NewTuning::default();
-    let log_ends = store.watch_log_ends().map_err(std::io::Error::other)?;
-    let log_ends = log_ends.map(LogEndsThread::start).transpose()?;
+    let log_ends = watch_log_ends(&store);
     let handle = StoreHandle {
         requests,
         tuning: tuning.clone(),
@@ -124,6 +123,18 @@ pub(crate) fn start(
     };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
+}
+
+/// Without it change sets are larger, and nothing else.
+fn watch_log_ends(store: &Store) -> Option<LogEndsThread> {
+    let watch = store.watch_log_ends().map_err(std::io::Error::other);
+    match watch.and_then(|watch| watch.map(LogEndsThread::start).transpose()) {
+        Ok(thread) => thread,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look at the log beside the store: change sets are larger");
+            None
+        }
+    }
 }
 
 struct StoreThread {

@@ -5,7 +5,8 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
@@ -13,18 +14,44 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use super::store_thread::StoreHandle;
 
 /// After an event the next ones are left to gather for so long: SQLite writes a commit page by page, and each page is an event,
-/// ours included. Nothing is late for that: whoever was woken looks until the commit shows.
+/// ours included. Whoever was woken looks until the commit shows; another one within the millisecond is noticed after it.
 const GATHER: Duration = Duration::from_millis(1);
+/// An event that comes sooner after that had gathered: it is handled at once, however many there are.
+const GATHERED: Duration = Duration::from_micros(100);
+
+/// Watches for as long as it is kept.
+pub(crate) struct Watch {
+    _watcher: RecommendedWatcher,
+    store: Woken,
+}
+
+/// Whom to wake. The thread that waits for events may go on for a while, and must not keep the store's thread from its end.
+type Woken = Arc<Mutex<Option<StoreHandle>>>;
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// `false` when nobody is to be woken any more.
+fn wake(store: &Woken) -> bool {
+    let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    store.as_ref().inspect(|store| store.wake()).is_some()
+}
 
 /// Wakes the store thread for as long as it is kept. `None` (said in the log) when the system has no events: the poll
 /// then finds the commits.
-pub(crate) fn start(database: &Path, store: StoreHandle) -> Option<RecommendedWatcher> {
-    let names = names(database);
-    let watched = names.clone();
+pub(crate) fn start(database: &Path, store: StoreHandle) -> Option<Watch> {
+    let watched = names(database);
+    let store = Woken::new(Mutex::new(Some(store)));
+    let woken = store.clone();
+    let mut gathered: Option<Instant> = None;
     let handler = move |event: Result<Event, notify::Error>| {
-        if event.is_ok_and(|event| is_write(&event, &watched)) {
-            store.wake();
+        let is_new = gathered.is_none_or(|gathered| gathered.elapsed() > GATHERED);
+        if event.is_ok_and(|event| is_write(&event, &watched)) && wake(&woken) && is_new {
             std::thread::sleep(GATHER);
+            gathered = Some(Instant::now());
         }
     };
     let directory = database.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -34,7 +61,7 @@ pub(crate) fn start(database: &Path, store: StoreHandle) -> Option<RecommendedWa
         Ok::<_, notify::Error>(watcher)
     };
     match start() {
-        Ok(watcher) => Some(watcher),
+        Ok(watcher) => Some(Watch { _watcher: watcher, store }),
         Err(error) => {
             tracing::warn!(%error, "no file events here: commits are found by polling");
             None

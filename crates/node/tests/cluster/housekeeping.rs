@@ -65,7 +65,7 @@ fn local_writes_cost_few_commits_of_ours_and_silence_none() -> Result<()> {
         ensure!(start.elapsed() >= Duration::from_secs(5), "not over");
         Ok(())
     })?;
-    // One round per interval. On a slow machine it takes several steps to hold the lock for 2 ms only, each with no fewer
+    // One round per interval. On a slow machine it takes several steps to hold the lock for a short time only, each with no fewer
     // rows than that to stamp or trim (R13).
     let intervals = start.elapsed().as_secs() + 1;
     let most = intervals + 2 * written / APPLY_ROWS_MIN;
@@ -101,7 +101,7 @@ fn housekeeping_runs_after_10_000_log_rows_without_waiting_for_its_interval() ->
         })?;
     }
     commits.watch(&connection, Duration::from_secs(1))?;
-    // How many there are depends on the machine: each holds the lock for about 2 ms while the application writes.
+    // How many there are depends on the machine: each holds the lock for about 0.8 ms while the application writes.
     ensure!(commits.seen >= 1, "no commit\n{}", node.log());
     wait_for("a log that was trimmed", DEADLINE, || {
         let left = node.query::<i64>("SELECT count(*) FROM __harmonylite___change_log_global")?;

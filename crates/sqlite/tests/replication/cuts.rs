@@ -81,6 +81,20 @@ fn what_is_above_the_limits_is_cut_between_transactions_where_one_is_known_to_en
 }
 
 #[test]
+fn what_is_finished_when_the_bytes_are_too_many_goes() {
+    let mut node = Node::new(1, SCHEMA);
+    node.store.set_limits(Limits { group_bytes: 5_000, ..sets_of(2) }).unwrap();
+    let whole = "INSERT INTO t VALUES(1, zeroblob(1000)), (2, zeroblob(1000)), (3, zeroblob(1000)), (4, zeroblob(1000))";
+    let first = write(&node, whole);
+    let second = write(&node, "INSERT INTO t VALUES(5, zeroblob(2000)), (6, zeroblob(2000))");
+    let read = node.read_log();
+    assert_eq!(read.sets.iter().map(|set| set.through.get()).collect::<Vec<_>>(), [first]);
+    assert_eq!((read.remaining_rows, read.closed_early), (2, false));
+    exchange::acknowledge(1, &node.store, &mut node.published, &read).unwrap();
+    assert_eq!(ends(&mut node), [second]);
+}
+
+#[test]
 fn a_place_whose_log_row_is_gone_is_none() {
     let mut node = Node::new(1, SCHEMA);
     node.store.set_limits(sets_of(1)).unwrap();
