@@ -272,7 +272,10 @@ mod tests {
     fn seeds_that_found_a_bug_keep_their_meaning() {
         let seeds = include_str!("../seeds/regressions.txt").lines().filter(|line| !line.starts_with('#'));
         let seeds: Vec<u64> = seeds.filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
-        let is_old = |plan: Plan| !plan.is_hour() && plan.profile.set_rows.is_none();
-        assert!(!seeds.is_empty() && seeds.iter().all(|&seed| is_old(Plan::of_seed(seed))));
+        let plans: Vec<Plan> = seeds.into_iter().map(Plan::of_seed).collect();
+        assert!(!plans.is_empty() && plans.iter().all(|plan| !plan.is_hour()));
+        // Those that were found before readings were cut into sets.
+        let old = |plan: &&Plan| plan.seed < 30_000_000;
+        assert!(plans.iter().filter(old).all(|plan| plan.profile.set_rows.is_none()));
     }
 }
