@@ -3,8 +3,8 @@
 //!
 //! The goal. While the application writes, a transaction holds the lock for about [`HOLD_TARGET_US`] and then leaves it
 //! free for as long, and for [`PAUSE_MIN_US`] at least: SQLite's busy handler tries again after 1 ms, then after 2, 5 and 10,
-//! so a writer that found the lock taken gets it at its next try, and one that writes without pause keeps half of the
-//! time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each other at once. Four things keep
+//! so a writer that found the lock taken mostly gets it at its next try, and one that writes without pause keeps half of
+//! the time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each other at once. Four things keep
 //! that from going wrong:
 //!
 //! - *It remembers.* The application counts as writing until our pauses since its last write add up to [`ACTIVE_US`]: it
@@ -12,7 +12,8 @@
 //! - *It knows the cost of a row*, not the size of the last transaction: when the application begins to write, the very next
 //!   transaction is short, however long the one before was.
 //! - *A group is never cut* (G4). One that holds the lock for longer is followed by a pause as long as it held, up to
-//!   [`PAUSE_MAX_US`]: apply always goes on, at a third of its speed in the worst case.
+//!   [`PAUSE_MAX_US`]: apply always goes on, at a third of its speed or more when there is enough
+//!   for holds as long as they may be.
 //! - *Our own log comes first* (R13), in as many transactions as it takes; larger ones when the application writes faster
 //!   than they stamp.
 
