@@ -291,7 +291,7 @@ impl<'r> World<'r> {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         if matches!(input, Input::LogChanged) && self.plan.profile.set_rows.is_some() {
             // As the store's thread does when it notices a commit; whoever has the lock is not waited for.
-            match process.store.note_log_end() {
+            match process.store.note_log_ends() {
                 Err(error) if !error.is_busy() => return Err(error.into()),
                 _ => {}
             }

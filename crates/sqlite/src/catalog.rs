@@ -10,6 +10,7 @@ use harmonylite_core::schema::TableFingerprint;
 use crate::identifier::{change_log, quote, row_version};
 use crate::mirror::Mirrors;
 use crate::row_digest::RowShape;
+use crate::table_sql::RowSql;
 
 /// A replicated table.
 #[derive(Debug)]
@@ -27,19 +28,24 @@ pub(crate) struct Table {
     pub(crate) row_version: String,
     /// Makes digests of its rows.
     pub(crate) shape: RowShape,
+    /// What is run for its rows again and again.
+    pub(crate) row_sql: RowSql,
 }
 
 impl Table {
     /// Of a shape.
     pub(crate) fn new(schema: TableSchema) -> Self {
-        Self {
+        let mut table = Self {
             fingerprint: TableFingerprint::of(&schema),
             name: quote(&schema.name),
             change_log: quote(&change_log(&schema.name)),
             row_version: quote(&row_version(&schema.name)),
             shape: RowShape::of(&schema),
             schema,
-        }
+            row_sql: RowSql::default(),
+        };
+        table.row_sql = RowSql::of(&table);
+        table
     }
 }
 

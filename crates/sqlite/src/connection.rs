@@ -155,7 +155,7 @@ fn cannot_write(error: StoreError) -> StoreError {
     }
 }
 
-pub(crate) fn journal_mode_is_wal(connection: &Connection) -> Result<bool, StoreError> {
+fn journal_mode_is_wal(connection: &Connection) -> Result<bool, StoreError> {
     let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
     Ok(mode.eq_ignore_ascii_case("wal"))
 }

@@ -41,6 +41,7 @@ mod table_sql;
 mod value;
 mod views;
 mod wal;
+mod wal_commits;
 pub mod workload;
 
 pub use apply::{LetterOutcome, drop_dead_letters, retry_dead_letters};
@@ -48,7 +49,6 @@ pub use cleanup::{Removed, cleanup, detach};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{ConflictRetention, Limits};
 pub use lock::LockFile;
-pub use log_ends::LogEndWatch;
 pub use log_reading::LogReadOutcome;
 pub use members::saved_members;
 pub use schema_listing::{ListedColumn, ListedTable, schema};

@@ -1,28 +1,25 @@
-//! Places in the log where a transaction ended, as far as somebody looked: a change set may end there.
+//! Places in the log where a transaction ended, as far as that is known: a change set may end there.
 //!
-//! The greatest id of any snapshot is such a place: what is committed later has greater ids, and a snapshot shows
-//! whole transactions. The log itself does not say where one ended and the next began.
+//! The log itself does not say it. Two others do: the write-ahead log has what each commit added, until it starts over
+//! ([`WalCommits`](crate::wal_commits::WalCommits)); and the greatest id of any snapshot is such a place, since what is committed
+//! later has greater ids, and a snapshot shows whole transactions.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rusqlite::Connection;
 
 use crate::Store;
 use crate::checkpoint::log_end;
-use crate::connection;
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::wal_commits::WalFile;
 
 /// So many are remembered at most. When there are more, every second one is forgotten, and of the new ones, too: change sets
 /// become larger, and stay whole.
 const ENDS_MAX: usize = 4096;
 
-/// The ends that are known. Shared by whoever looks and the store that reads.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LogEnds(Arc<Mutex<Ends>>);
-
+/// The ends that are known.
 #[derive(Debug)]
-struct Ends {
+pub(crate) struct LogEnds {
+    /// Where the log ended at the last look, whether or not that is remembered.
+    seen: i64,
     /// In the order of the log.
     ids: VecDeque<i64>,
     /// Of so many ends that were noted one after the other one is kept; the newest is, until the next one comes.
@@ -31,22 +28,23 @@ struct Ends {
     passed: usize,
 }
 
-impl Default for Ends {
+impl Default for LogEnds {
     fn default() -> Self {
-        Self { ids: VecDeque::new(), stride: 1, passed: 1 }
+        Self { seen: 0, ids: VecDeque::new(), stride: 1, passed: 1 }
     }
 }
 
-impl Ends {
+impl LogEnds {
+    /// Notes that a transaction ended there, at what was the end of the log; 0 is an empty log.
     fn note(&mut self, id: i64) {
-        let last = self.ids.back().copied().unwrap_or_default();
-        if id == 0 || id == last {
+        if id == self.seen || id == 0 {
             return;
         }
-        if id < last {
+        if id < self.seen {
             // The log is not the one that we knew.
-            *self = Self::default();
+            self.forget();
         }
+        self.seen = id;
         if self.passed < self.stride {
             self.passed += 1;
             self.ids.pop_back();
@@ -68,87 +66,62 @@ impl Ends {
         self.stride *= 2;
     }
 
-    fn forget_through(&mut self, id: i64) {
-        let behind = self.ids.partition_point(|end| *end <= id);
-        self.ids.drain(..behind);
-        if self.ids.is_empty() {
-            *self = Self::default();
-        }
-    }
-}
-
-impl LogEnds {
-    fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes where the log ends; 0 is an empty log. Nobody else notes anything meanwhile: an older look that came later would
-    /// pass for a log that went back.
-    fn note(&self, end: impl FnOnce() -> Result<i64, StoreError>) -> Result<(), StoreError> {
-        let mut ends = self.ends();
-        ends.note(end()?);
-        Ok(())
+    /// None is a place to cut any more.
+    fn forget(&mut self) {
+        self.ids.clear();
+        (self.stride, self.passed) = (1, 1);
     }
 
     /// Those above `after`. The ones before are forgotten.
-    pub(crate) fn above(&self, after: i64) -> Vec<i64> {
-        let mut ends = self.ends();
-        ends.forget_through(after);
-        ends.ids.iter().copied().collect()
-    }
-
-    /// Nothing is known of the log any more.
-    pub(crate) fn forget(&self) {
-        *self.ends() = Ends::default();
-    }
-}
-
-/// Looks at the log beside the store, on a connection of its own that only reads: for the time in which the store is busy.
-#[derive(Debug)]
-pub struct LogEndWatch {
-    connection: Connection,
-    ends: LogEnds,
-    data_version: Option<i64>,
-}
-
-impl LogEndWatch {
-    /// Notes where the log ends now. Did anybody commit since the last look?
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn look(&mut self) -> Result<bool, StoreError> {
-        let version = connection::data_version(&self.connection)?;
-        if self.data_version == Some(version) {
-            return Ok(false);
+    pub(crate) fn above(&mut self, after: i64) -> Vec<i64> {
+        let behind = self.ids.partition_point(|end| *end <= after);
+        self.ids.drain(..behind);
+        if self.ids.is_empty() {
+            self.forget();
         }
-        self.ends.note(|| log_end(&self.connection))?;
-        self.data_version = Some(version);
-        Ok(true)
+        self.ids.iter().copied().collect()
     }
 }
 
 impl Store {
-    /// Notes where the log ends now: the next change set may end there.
+    /// Notes where transactions ended in the log up to now: the next change sets may end there. Outside of any transaction.
     ///
     /// # Errors
-    /// When the database cannot be read.
-    pub fn note_log_end(&self) -> Result<(), StoreError> {
-        self.log_ends.note(|| log_end(&self.connection))
+    /// When the database cannot be read, or the file beside it that is its write-ahead log.
+    pub fn note_log_ends(&mut self) -> Result<(), StoreError> {
+        let committed = self.committed_ends()?;
+        let end = log_end(&self.connection)?;
+        // A commit that adds nothing to the log may write a page of it that is not the last one (we trim, an application
+        // vacuums). Its rows are not above the end of that time, which was seen, or which a commit before it made.
+        for id in committed.into_iter().filter(|id| *id <= end) {
+            if id > self.log_ends.seen {
+                self.log_ends.note(id);
+            }
+        }
+        self.log_ends.note(end);
+        Ok(())
     }
 
-    /// Whoever looks from another thread. `None` when the database has no write-ahead log: a reader would be in the way of
-    /// those who commit.
-    ///
-    /// # Errors
-    /// When the database cannot be opened once more.
-    pub fn watch_log_ends(&self) -> Result<Option<LogEndWatch>, StoreError> {
-        if !connection::journal_mode_is_wal(&self.connection)? {
-            return Ok(None);
-        }
-        let mut connection = connection::open_read_only(self.path())?;
-        // Whoever has the database for itself is not waited for: the next look will do.
-        connection::settle(&mut connection, false)?;
-        Ok(Some(LogEndWatch { connection, ends: self.log_ends.clone(), data_version: None }))
+    /// What is known by now is no place to cut any more.
+    pub(crate) fn forget_log_ends(&mut self) -> Result<(), StoreError> {
+        self.note_log_ends()?;
+        self.log_ends.forget();
+        Ok(())
+    }
+
+    /// What the commits since the last look added to the log, when all of them are known.
+    fn committed_ends(&mut self) -> Result<Vec<i64>, StoreError> {
+        let open = WalFile::open(self.path()).map_err(|error| self.unreadable_wal(&error))?;
+        let Some(wal) = open else { return Ok(Vec::new()) };
+        let Some(frames) = self.wal_frames()? else { return Ok(Vec::new()) };
+        let tables = &self.catalog.tables;
+        let read = self.wal_commits.read(wal, frames, |name| tables.contains_key(name));
+        read.map_err(|error| self.unreadable_wal(&error))
+    }
+
+    fn unreadable_wal(&self, error: &std::io::Error) -> StoreError {
+        let message = format!("the write-ahead log cannot be read: {error}");
+        StoreError::new(StoreErrorKind::InputOutput, message).at(self.path().display())
     }
 }
 
@@ -157,19 +130,17 @@ mod tests {
     use super::*;
 
     fn noted(ids: impl IntoIterator<Item = i64>) -> LogEnds {
-        let ends = LogEnds::default();
-        ids.into_iter().for_each(|id| ends.note(|| Ok(id)).unwrap());
+        let mut ends = LogEnds::default();
+        ids.into_iter().for_each(|id| ends.note(id));
         ends
     }
 
     #[test]
     fn ends_are_kept_in_order_and_those_behind_are_forgotten() {
-        let ends = noted([0, 5, 5, 9, 12]);
+        let mut ends = noted([0, 5, 5, 9, 12]);
         assert_eq!(ends.above(0), [5, 9, 12]);
         assert_eq!(ends.above(9), [12]);
         assert_eq!(ends.above(0), [12]);
-        ends.forget();
-        assert!(ends.above(0).is_empty());
     }
 
     #[test]
@@ -181,7 +152,7 @@ mod tests {
     #[test]
     fn of_too_many_some_are_kept_everywhere_and_the_newest_stays() {
         const NOTED: i64 = 600_000;
-        let ends = noted(1..=NOTED);
+        let mut ends = noted(1..=NOTED);
         let kept = ends.above(0);
         assert!(kept.len() <= ENDS_MAX && kept.last() == Some(&NOTED), "{}", kept.len());
         let widest = kept.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
@@ -189,7 +160,7 @@ mod tests {
         // Everything was read: the next ones are all kept.
         assert!(ends.above(NOTED).is_empty());
         for id in NOTED + 1..=NOTED + 10 {
-            ends.note(|| Ok(id)).unwrap();
+            ends.note(id);
         }
         assert_eq!(ends.above(NOTED).len(), 10);
     }

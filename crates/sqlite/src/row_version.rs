@@ -1,5 +1,7 @@
 //! Rows of one table and the versions beside them, within one transaction.
 
+use std::borrow::Cow;
+
 use harmonylite_core::conflict::{RowVersion, Version};
 use harmonylite_core::model::{Hlc, Origin, Value};
 use harmonylite_core::planted::{Bug, is_planted};
@@ -10,19 +12,18 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::meta::flag;
 use crate::origin::Origins;
 use crate::row_digest::RowDigest;
-use crate::table_sql;
 use crate::value::{bind, values_of};
 
 /// A statement that is prepared when it is first needed, then kept.
 pub(crate) struct Lazy<'s> {
-    sql: String,
+    sql: Cow<'s, str>,
     statement: Option<CachedStatement<'s>>,
 }
 
 impl<'s> Lazy<'s> {
     /// Not prepared yet.
-    pub(crate) fn new(sql: String) -> Self {
-        Self { sql, statement: None }
+    pub(crate) fn new(sql: impl Into<Cow<'s, str>>) -> Self {
+        Self { sql: sql.into(), statement: None }
     }
 
     /// Prepared now if not before.
@@ -60,16 +61,17 @@ pub(crate) struct TableRows<'s> {
 impl<'s> TableRows<'s> {
     /// Of `table`.
     pub(crate) fn new(connection: &'s Connection, origins: &'s Origins<'s>, table: &'s Table) -> Self {
+        let sql = &table.row_sql;
         Self {
             table,
             connection,
             origins,
-            select: Lazy::new(table_sql::select_row(table)),
-            exists: Lazy::new(table_sql::row_exists(table)),
-            delete: Lazy::new(table_sql::delete_row(table)),
-            upsert: Lazy::new(table_sql::upsert(table)),
-            select_version: Lazy::new(table_sql::select_version(table)),
-            set_version: Lazy::new(table_sql::set_version(table)),
+            select: Lazy::new(&sql.select),
+            exists: Lazy::new(&sql.exists),
+            delete: Lazy::new(&sql.delete),
+            upsert: Lazy::new(&sql.upsert),
+            select_version: Lazy::new(&sql.select_version),
+            set_version: Lazy::new(&sql.set_version),
         }
     }
 

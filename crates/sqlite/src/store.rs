@@ -20,6 +20,7 @@ use crate::scan::Pass;
 use crate::sent::Sent;
 use crate::stamp::Unstamped;
 use crate::wal::{self, WalKeeper};
+use crate::wal_commits::WalCommits;
 
 /// An SQL expression for the wall clock, in milliseconds since the Unix epoch.
 ///
@@ -89,6 +90,8 @@ pub struct Store {
     pub(crate) sent: Sent,
     /// Where change sets may end.
     pub(crate) log_ends: LogEnds,
+    /// How far the write-ahead log was read for them.
+    pub(crate) wal_commits: WalCommits,
     /// How many log rows are unstamped, as far as they were counted.
     pub(crate) unstamped: Unstamped,
     /// What is known of the write-ahead log.
@@ -148,6 +151,7 @@ impl Store {
             failed_mirrors: mirror::Failed::default(),
             sent: Sent::default(),
             log_ends: LogEnds::default(),
+            wal_commits: WalCommits::default(),
             unstamped: Unstamped::default(),
             wal: WalKeeper::default(),
             scan: None,

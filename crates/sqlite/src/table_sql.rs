@@ -6,14 +6,39 @@ use crate::catalog::Table;
 use crate::identifier::{key_column, quote};
 use crate::meta::log_type;
 
+/// The statements on a row and its version, made once: an apply needs most of them for every group, with the lock held.
+#[derive(Debug, Default)]
+pub(crate) struct RowSql {
+    pub(crate) select: String,
+    pub(crate) exists: String,
+    pub(crate) delete: String,
+    pub(crate) upsert: String,
+    pub(crate) select_version: String,
+    pub(crate) set_version: String,
+}
+
+impl RowSql {
+    /// Of `table`.
+    pub(crate) fn of(table: &Table) -> Self {
+        Self {
+            select: select_row(table),
+            exists: row_exists(table),
+            delete: delete_row(table),
+            upsert: upsert(table),
+            select_version: select_version(table),
+            set_version: set_version(table),
+        }
+    }
+}
+
 /// `SELECT <stored columns>` of one row; parameters: the key.
-pub(crate) fn select_row(table: &Table) -> String {
+fn select_row(table: &Table) -> String {
     let columns = list(&all_columns(&table.schema));
     format!("SELECT {columns} FROM main.{} WHERE {}", table.name, key_matches(table, 1))
 }
 
 /// `SELECT 1` when the row is there; parameters: the key.
-pub(crate) fn row_exists(table: &Table) -> String {
+fn row_exists(table: &Table) -> String {
     format!("SELECT 1 FROM main.{} WHERE {}", table.name, key_matches(table, 1))
 }
 
@@ -25,7 +50,7 @@ pub(crate) fn delete_row(table: &Table) -> String {
 /// Writes a row whether it is there or not, never removing another one (no OR REPLACE); parameters: all columns.
 ///
 /// Only for tables without further UNIQUE indexes: among several, the conflict target could name the wrong one.
-pub(crate) fn upsert(table: &Table) -> String {
+fn upsert(table: &Table) -> String {
     let set: Vec<_> = assigned(&table.schema)
         .into_iter()
         .map(|index| quote(&table.schema.columns[index].name))
@@ -78,7 +103,7 @@ pub(crate) fn rivals(table: &Table, columns: &[(usize, Collation)]) -> String {
 }
 
 /// Columns: hlc, origin, flags, base_hlc, base_origin, digest; parameters: the key.
-pub(crate) fn select_version(table: &Table) -> String {
+fn select_version(table: &Table) -> String {
     format!(
         "SELECT hlc, origin, flags, base_hlc, base_origin, digest FROM main.{} WHERE {}",
         table.row_version,
@@ -87,7 +112,7 @@ pub(crate) fn select_version(table: &Table) -> String {
 }
 
 /// Parameters: the key, then hlc, origin, flags, base_hlc, base_origin, digest. REPLACE keeps a re-spelled key's new bytes.
-pub(crate) fn set_version(table: &Table) -> String {
+fn set_version(table: &Table) -> String {
     let key = logged_key(table);
     format!(
         "INSERT OR REPLACE INTO main.{}({}, hlc, origin, flags, base_hlc, base_origin, digest) VALUES({})",

@@ -77,6 +77,8 @@ impl Store {
             if !due || pages.all == pages.checkpointed {
                 break;
             }
+            // What is written back may be overwritten.
+            self.note_log_ends()?;
             let Some(done) = self.wal_pages("PASSIVE")? else { break };
             if done.checkpointed <= pages.checkpointed {
                 self.wal.not_before = done.all + done.all / 4;
@@ -85,6 +87,11 @@ impl Store {
         }
         self.wal.pages = pages.all;
         self.wal_size(pages).map(Some)
+    }
+
+    /// So many frames the log has up to the last commit; `None` as below.
+    pub(crate) fn wal_frames(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.wal_pages("NOOP")?.map(|pages| pages.all))
     }
 
     /// `None`: there is no such log, or somebody else is writing it back at this moment.

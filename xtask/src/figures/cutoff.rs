@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use harmonylite_testkit::{Cluster, Node, Proxy};
 use rusqlite::Connection;
 
+use super::cores::Cores;
 use super::kindness::{NOTE, Pace, write_notes};
 use super::process::{forget_peak, peak_mb};
 use super::report::{Expected, Report};
@@ -20,13 +21,15 @@ const MEMORY_MB: f64 = 150.0;
 const BATCH: u64 = 100;
 /// The second node's rows begin here.
 const SECOND: u64 = 1_000_000_000;
+/// The node beside which an application writes all the time.
+const APPLICATION: usize = 1;
 /// Of the undisturbed writes, for comparison.
 const UNDISTURBED: Duration = Duration::from_secs(5);
 /// Times the undisturbed 99th percentile.
 const TARGET: f64 = 3.0;
 
 /// `rows` on both sides together.
-pub(super) fn measure(binary: &Path, rows: u64, report: &mut Report) -> Result<()> {
+pub(super) fn measure(binary: &Path, cores: Cores, rows: u64, report: &mut Report) -> Result<()> {
     let mut cluster = Cluster::new(binary, 2, &format!("{SCHEMA}; {NOTE}"))?;
     let proxies: Vec<Proxy> =
         cluster.nodes.iter().map(|node| Proxy::start(&node.address())).collect::<Result<_>>()?;
@@ -36,12 +39,12 @@ pub(super) fn measure(binary: &Path, rows: u64, report: &mut Report) -> Result<(
     for (node, proxy) in cluster.nodes.iter_mut().zip(&proxies) {
         node.set("cluster.advertise", format!("\"{}\"", proxy.address()));
     }
-    cluster.start_all()?;
+    cores.start_all(&mut cluster)?;
     cluster.wait_following(workload::DEADLINE)?;
-    let application = cluster.nodes[1].connection()?;
+    let application = cluster.nodes[APPLICATION].connection()?;
     let never = AtomicBool::new(false);
     let pace = Pace::Interval { for_time: UNDISTURBED };
-    let before = write_notes(&application, pace, "NORMAL", 1, &never)?;
+    let before = cores.with(APPLICATION, || write_notes(&application, pace, "NORMAL", 1, &never))?;
     proxies.iter().for_each(Proxy::cut);
     for (node, first) in cluster.nodes.iter().zip([1, SECOND]) {
         write(&node.connection()?, INSERT, first..first + rows / 2, BATCH)?;
@@ -49,7 +52,7 @@ pub(super) fn measure(binary: &Path, rows: u64, report: &mut Report) -> Result<(
     }
     let start = Instant::now();
     proxies.iter().for_each(Proxy::resume);
-    let (meanwhile, took) = catch_up(&cluster, application, rows, before.next, start)?;
+    let (meanwhile, took) = catch_up(&cluster, cores, application, rows, before.next, start)?;
     settle(&cluster)?;
     ensure_equal(&cluster, "item", rows)?;
     let peaks = cluster.nodes.iter().map(|node| peak_mb(pid(node)?)).collect::<Result<Vec<_>>>()?;
@@ -69,6 +72,7 @@ pub(super) fn measure(binary: &Path, rows: u64, report: &mut Report) -> Result<(
 /// The application writes until both nodes have everything.
 fn catch_up(
     cluster: &Cluster,
+    cores: Cores,
     application: Connection,
     rows: u64,
     next: u64,
@@ -79,7 +83,7 @@ fn catch_up(
         let told = &stop;
         let writing = scope.spawn(move || {
             let pace = Pace::Interval { for_time: workload::DEADLINE };
-            write_notes(&application, pace, "NORMAL", next, told)
+            cores.with(APPLICATION, || write_notes(&application, pace, "NORMAL", next, told))
         });
         let visible = wait_visible(&cluster.nodes[1].connection()?, "item", rows / 2)
             .and_then(|()| wait_visible(&cluster.nodes[0].connection()?, "item", SECOND + rows / 2 - 1));

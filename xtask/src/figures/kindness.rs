@@ -14,6 +14,7 @@ use anyhow::{Result, anyhow};
 use harmonylite_testkit::{Cluster, Rng};
 use rusqlite::{Connection, params};
 
+use super::cores::Cores;
 use super::report::{Expected, Report, quantile};
 use super::workload::{self, SCHEMA, ensure_equal, write_until};
 
@@ -52,9 +53,15 @@ pub(super) struct Phase {
     per_second: f64,
 }
 
-pub(super) fn measure(binary: &Path, repeat: usize, seconds: u64, report: &mut Report) -> Result<()> {
+pub(super) fn measure(
+    binary: &Path,
+    cores: Cores,
+    repeat: usize,
+    seconds: u64,
+    report: &mut Report,
+) -> Result<()> {
     for (journal, synchronous) in [("WAL", "NORMAL"), ("WAL", "FULL"), ("DELETE", "FULL")] {
-        let mut bench = Bench::new(binary, journal, Duration::from_secs(seconds))?;
+        let mut bench = Bench::new(binary, cores, journal, Duration::from_secs(seconds))?;
         for busy in [false, true] {
             bench.measure(Setting { journal, synchronous, busy }, repeat, report)?;
         }
@@ -62,9 +69,14 @@ pub(super) fn measure(binary: &Path, repeat: usize, seconds: u64, report: &mut R
     Ok(())
 }
 
-/// Two nodes: the first has the load, the second the application.
+/// Of two nodes, the one that is written to as fast as it goes.
+const LOAD: usize = 0;
+/// The one beside which the application writes.
+const APPLICATION: usize = 1;
+
 struct Bench {
     cluster: Cluster,
+    cores: Cores,
     phase: Duration,
     loaded: u64,
     noted: u64,
@@ -81,20 +93,20 @@ struct Samples {
 }
 
 impl Bench {
-    fn new(binary: &Path, journal: &str, phase: Duration) -> Result<Self> {
+    fn new(binary: &Path, cores: Cores, journal: &str, phase: Duration) -> Result<Self> {
         let mut cluster = Cluster::new(binary, 2, &format!("{SCHEMA}; {NOTE}"))?;
         for node in &cluster.nodes {
             node.query::<String>(&format!("PRAGMA journal_mode = {journal}"))?;
         }
-        cluster.start_all()?;
+        cores.start_all(&mut cluster)?;
         cluster.wait_following(workload::DEADLINE)?;
-        Ok(Self { cluster, phase, loaded: 0, noted: 1 })
+        Ok(Self { cluster, cores, phase, loaded: 0, noted: 1 })
     }
 
     fn measure(&mut self, setting: Setting, repeat: usize, report: &mut Report) -> Result<()> {
         let mut samples = Samples::default();
         for _ in 0..repeat {
-            let own = self.cluster.nodes[1].connection()?;
+            let own = self.cluster.nodes[APPLICATION].connection()?;
             samples.undisturbed.push(self.write(&own, setting)?);
             let before = self.applied()?;
             let start = Instant::now();
@@ -117,26 +129,28 @@ impl Bench {
         let for_time = self.phase;
         let pace = if setting.busy { Pace::WithoutPause { for_time } } else { Pace::Interval { for_time } };
         let never = AtomicBool::new(false);
-        let written = write_notes(connection, pace, setting.synchronous, self.noted, &never)?;
+        let write = || write_notes(connection, pace, setting.synchronous, self.noted, &never);
+        let written = self.cores.with(APPLICATION, write)?;
         self.noted = written.next;
         Ok(written.phase)
     }
 
     fn applied(&self) -> Result<i64> {
-        self.cluster.nodes[1].query("SELECT coalesce(max(id), 0) FROM item")
+        self.cluster.nodes[APPLICATION].query("SELECT coalesce(max(id), 0) FROM item")
     }
 
     /// One phase while the first node is written to as fast as it goes; gives the load's rows per second, too.
     fn under_load(&mut self, connection: &Connection, setting: Setting) -> Result<(Phase, f64)> {
-        let loaded = self.loaded;
-        let load = self.cluster.nodes[0].connection()?;
+        let (loaded, cores) = (self.loaded, self.cores);
+        let load = self.cluster.nodes[LOAD].connection()?;
         load.execute_batch("PRAGMA synchronous = NORMAL")?;
         let stop = AtomicBool::new(false);
         let (phase, (last, took)) = thread::scope(|scope| {
             let told = &stop;
             let start = Instant::now();
-            let loading =
-                scope.spawn(move || write_until(&load, loaded, told).map(|last| (last, start.elapsed())));
+            let loading = scope.spawn(move || {
+                cores.with(LOAD, || write_until(&load, loaded, told)).map(|last| (last, start.elapsed()))
+            });
             thread::sleep(LEAD);
             let phase = self.write(connection, setting);
             stop.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! Real nodes (release build), real nats-servers, real files. Nothing is printed of nodes that did not end up with the
 //! same rows. What users can measure, too, is `harmonylite bench`, and is not measured here again.
 
+mod cores;
 mod cutoff;
 mod idle;
 mod kindness;
@@ -19,6 +20,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
+use self::cores::Cores;
 use self::report::Report;
 
 /// What to measure, and how much of it.
@@ -42,6 +44,9 @@ pub(crate) struct Options {
     /// Seconds of each phase in which the application's writes are measured.
     #[arg(long, default_value_t = 5)]
     phase_s: u64,
+    /// Kindness and cut-off: let the nodes and their applications run on all processors, instead of one for each node.
+    #[arg(long)]
+    share_cores: bool,
     /// Measure this binary instead of building one.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -71,6 +76,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         None => build(root)?,
     };
     let mut report = Report::new(machine::describe());
+    let cores = if options.share_cores { Cores::Shared } else { Cores::Own };
     let wanted = |subject| options.only.is_empty() || options.only.contains(&subject);
     if wanted(Subject::Idle) {
         idle::measure(&binary, options.idle_s, &mut report)?;
@@ -79,10 +85,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         memory::measure(&binary, options.backlog, &mut report)?;
     }
     if wanted(Subject::Kindness) {
-        kindness::measure(&binary, options.repeat, options.phase_s, &mut report)?;
+        kindness::measure(&binary, cores, options.repeat, options.phase_s, &mut report)?;
     }
     if wanted(Subject::Cutoff) {
-        cutoff::measure(&binary, options.backlog, &mut report)?;
+        cutoff::measure(&binary, cores, options.backlog, &mut report)?;
     }
     if wanted(Subject::Neighbours) {
         neighbours::measure(&binary, options.repeat, options.phase_s, &mut report)?;

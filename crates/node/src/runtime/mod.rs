@@ -12,7 +12,6 @@ mod control;
 mod driver;
 mod home;
 mod letters;
-mod log_ends;
 mod members;
 mod own_streams;
 mod peers;

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use harmonylite_core::effect::{ApplyBatch, Housekeep, PublishedPositions, ReadLog, ReceivedGroup, Scan};
@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 
 use super::clock::wall_ms;
 use super::letters::LettersCall;
-use super::log_ends::LogEndsThread;
 use super::wal::{WalReport, WalView};
 use super::watchdog::Progress;
 
@@ -59,9 +58,6 @@ pub(crate) struct StoreHandle {
     tuning: NewTuning,
     /// A wake-up is already in the channel.
     woken: Arc<AtomicBool>,
-    progress: Progress,
-    /// Looks while the store's thread is busy.
-    log_ends: Option<Thread>,
 }
 
 impl StoreHandle {
@@ -78,9 +74,6 @@ impl StoreHandle {
 
     /// Looks for commits soon. Never blocks, and costs nothing while a wake-up is waiting.
     pub(crate) fn wake(&self) {
-        if let Some(log_ends) = self.log_ends.as_ref().filter(|_| self.progress.is_busy()) {
-            log_ends.unpark();
-        }
         if !self.woken.swap(true, Ordering::AcqRel) && self.requests.try_send(Request::Wake).is_err() {
             self.woken.store(false, Ordering::Release);
         }
@@ -100,46 +93,15 @@ pub(crate) fn start(
     let (requests, receiver) = sync_channel(REQUESTS_MAX);
     let woken = Arc::new(AtomicBool::new(false));
     let tuning = NewTuning::default();
-    let log_ends = watch_log_ends(&store);
-    let handle = StoreHandle {
-        requests,
-        tuning: tuning.clone(),
-        woken: woken.clone(),
-        progress: progress.clone(),
-        log_ends: log_ends.as_ref().and_then(LogEndsThread::thread),
-    };
+    let handle = StoreHandle { requests, tuning: tuning.clone(), woken: woken.clone() };
     let wal = WalReport::new(wal);
-    let thread = StoreThread {
-        _log_ends: log_ends,
-        store,
-        inputs,
-        poll,
-        tuning,
-        progress,
-        woken,
-        wal,
-        data_version: None,
-        look: None,
-    };
+    let thread =
+        StoreThread { store, inputs, poll, tuning, progress, woken, wal, data_version: None, look: None };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
 }
 
-/// Without it change sets are larger, and nothing else.
-fn watch_log_ends(store: &Store) -> Option<LogEndsThread> {
-    let watch = store.watch_log_ends().map_err(std::io::Error::other);
-    match watch.and_then(|watch| watch.map(LogEndsThread::start).transpose()) {
-        Ok(thread) => thread,
-        Err(error) => {
-            tracing::warn!(%error, "cannot look at the log beside the store: change sets are larger");
-            None
-        }
-    }
-}
-
 struct StoreThread {
-    /// Before the store: the last connection to be closed puts the write-ahead log away, and it must be one that may write.
-    _log_ends: Option<LogEndsThread>,
     store: Store,
     inputs: Sender<Input>,
     poll: Duration,
@@ -200,7 +162,7 @@ impl StoreThread {
             Ok(version) => {
                 self.data_version = Some(version);
                 self.look = None;
-                self.note_log_end();
+                self.note_log_ends();
                 // Where that cannot be told now, the next request finds out.
                 let differs = self.store.schema_differs().unwrap_or(false);
                 let told = !differs || self.inputs.blocking_send(Input::SchemaDiffers).is_ok();
@@ -214,10 +176,10 @@ impl StoreThread {
         }
     }
 
-    /// What is committed by now may be a change set of its own, however late it is read.
-    fn note_log_end(&self) {
-        if let Err(error) = self.store.note_log_end() {
-            tracing::debug!(%error, "cannot look where the log ends");
+    /// What is committed by now may be change sets of its own, however late it is read. Where that cannot be told they are larger.
+    fn note_log_ends(&mut self) {
+        if let Err(error) = self.store.note_log_ends() {
+            tracing::debug!(%error, "cannot look where transactions ended in the log");
         }
     }
 
@@ -245,11 +207,7 @@ impl StoreThread {
             Request::SaveMembers(members, reply) => {
                 return save_members(&mut self.store, &members, reply);
             }
-            Request::ReadLog(request) => match self.store.read_log(&request) {
-                Ok(LogReadOutcome::Read(read)) => Input::LogRead(read),
-                Ok(LogReadOutcome::SchemaChanged) => Input::SchemaChanged,
-                Err(error) => failed(StoreRequest::ReadLog, &error),
-            },
+            Request::ReadLog(request) => self.read_log(&request),
             Request::Apply(batch) => match self.store.apply(&batch, wall_ms()) {
                 Ok(applied) => Input::Applied(applied),
                 Err(failure) => Input::ApplyFailed(failure),
@@ -276,6 +234,15 @@ impl StoreThread {
             },
         };
         self.inputs.blocking_send(input).is_ok()
+    }
+
+    fn read_log(&mut self, request: &ReadLog) -> Input {
+        self.note_log_ends();
+        match self.store.read_log(request) {
+            Ok(LogReadOutcome::Read(read)) => Input::LogRead(read),
+            Ok(LogReadOutcome::SchemaChanged) => Input::SchemaChanged,
+            Err(error) => failed(StoreRequest::ReadLog, &error),
+        }
     }
 }
 

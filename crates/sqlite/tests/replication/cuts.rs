@@ -24,9 +24,9 @@ fn ends(node: &mut Node) -> Vec<i64> {
 }
 
 /// One transaction, and the end of the log behind it, which is noted.
-fn write(node: &Node, sql: &str) -> i64 {
+fn write(node: &mut Node, sql: &str) -> i64 {
     node.run(&format!("BEGIN; {sql}; COMMIT"));
-    node.store.note_log_end().unwrap();
+    node.store.note_log_ends().unwrap();
     node.count(END)
 }
 
@@ -34,9 +34,9 @@ fn write(node: &Node, sql: &str) -> i64 {
 fn a_change_set_ends_where_a_transaction_ended() {
     let mut node = Node::new(1, SCHEMA);
     node.store.set_limits(sets_of(2)).unwrap();
-    let first = write(&node, "INSERT INTO t VALUES(1, 'a'), (2, 'b')");
-    let _small = write(&node, "INSERT INTO t VALUES(3, 'c')");
-    let third = write(&node, "INSERT INTO u VALUES('x', 1, 1), ('y', 2, 2)");
+    let first = write(&mut node, "INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+    let _small = write(&mut node, "INSERT INTO t VALUES(3, 'c')");
+    let third = write(&mut node, "INSERT INTO u VALUES('x', 1, 1), ('y', 2, 2)");
     node.run("INSERT INTO t VALUES(4, 'd')");
     let last = node.count(END);
     assert_eq!(ends(&mut node), [first, third, last]);
@@ -52,10 +52,10 @@ fn a_change_set_ends_where_a_transaction_ended() {
 fn no_change_set_ends_between_two_changes_of_one_row() {
     let mut node = Node::new(1, SCHEMA);
     node.store.set_limits(sets_of(1)).unwrap();
-    let first = write(&node, "INSERT INTO t VALUES(1, 'a')");
+    let first = write(&mut node, "INSERT INTO t VALUES(1, 'a')");
     // Row 2 as it was then cannot be read any more: cut here, row 3 would come before it.
-    let _passed = write(&node, "INSERT INTO t VALUES(2, 'b'), (3, 'c')");
-    let third = write(&node, "UPDATE t SET v = 'B' WHERE id = 2");
+    let _passed = write(&mut node, "INSERT INTO t VALUES(2, 'b'), (3, 'c')");
+    let third = write(&mut node, "UPDATE t SET v = 'B' WHERE id = 2");
     assert_eq!(ends(&mut node), [first, third]);
 }
 
@@ -63,19 +63,19 @@ fn no_change_set_ends_between_two_changes_of_one_row() {
 fn what_is_above_the_limits_is_cut_between_transactions_where_one_is_known_to_end() {
     let mut node = Node::new(1, SCHEMA);
     node.store.set_limits(Limits { group_rows: 5, ..sets_of(100) }).unwrap();
-    let first = write(&node, "INSERT INTO t VALUES(1, 'a'), (2, 'b')");
-    let second = write(&node, "INSERT INTO t VALUES(3, 'c'), (4, 'd')");
-    write(&node, "INSERT INTO t VALUES(5, 'e'), (6, 'f'), (7, 'g')");
+    let first = write(&mut node, "INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+    let second = write(&mut node, "INSERT INTO t VALUES(3, 'c'), (4, 'd')");
+    write(&mut node, "INSERT INTO t VALUES(5, 'e'), (6, 'f'), (7, 'g')");
     let read = node.read_log();
     assert_eq!(read.sets.iter().map(|set| set.through.get()).collect::<Vec<_>>(), [second]);
     assert_eq!((read.remaining_rows, read.closed_early), (3, false));
     // Row 3 changes again beyond what is read: what is whole before it goes.
-    write(&node, "UPDATE t SET v = 'C' WHERE id = 3");
+    write(&mut node, "UPDATE t SET v = 'C' WHERE id = 3");
     let read = node.read_log();
     assert_eq!(read.sets.iter().map(|set| set.through.get()).collect::<Vec<_>>(), [first]);
     assert_eq!((read.remaining_rows, read.closed_early), (6, false));
     // Row 1, too: there is no such place.
-    write(&node, "UPDATE t SET v = 'A' WHERE id = 1");
+    write(&mut node, "UPDATE t SET v = 'A' WHERE id = 1");
     let read = node.read_log();
     assert_eq!((read.log_rows(), read.remaining_rows, read.closed_early), (5, 4, true));
 }
@@ -85,8 +85,8 @@ fn what_is_finished_when_the_bytes_are_too_many_goes() {
     let mut node = Node::new(1, SCHEMA);
     node.store.set_limits(Limits { group_bytes: 5_000, ..sets_of(2) }).unwrap();
     let whole = "INSERT INTO t VALUES(1, zeroblob(1000)), (2, zeroblob(1000)), (3, zeroblob(1000)), (4, zeroblob(1000))";
-    let first = write(&node, whole);
-    let second = write(&node, "INSERT INTO t VALUES(5, zeroblob(2000)), (6, zeroblob(2000))");
+    let first = write(&mut node, whole);
+    let second = write(&mut node, "INSERT INTO t VALUES(5, zeroblob(2000)), (6, zeroblob(2000))");
     let read = node.read_log();
     assert_eq!(read.sets.iter().map(|set| set.through.get()).collect::<Vec<_>>(), [first]);
     assert_eq!((read.remaining_rows, read.closed_early), (2, false));
@@ -98,38 +98,153 @@ fn what_is_finished_when_the_bytes_are_too_many_goes() {
 fn a_place_whose_log_row_is_gone_is_none() {
     let mut node = Node::new(1, SCHEMA);
     node.store.set_limits(sets_of(1)).unwrap();
-    write(&node, "INSERT INTO u VALUES('x', 1, 1)");
+    write(&mut node, "INSERT INTO u VALUES('x', 1, 1)");
     node.run("DROP TABLE u");
     node.store.read_schema().unwrap();
-    let left = write(&node, "INSERT INTO t VALUES(1, 'a')");
+    let left = write(&mut node, "INSERT INTO t VALUES(1, 'a')");
     assert_eq!(ends(&mut node), [left]);
 }
 
-#[test]
-fn whoever_looks_from_another_thread_notes_what_the_store_does_not_see() {
+/// Somebody looks, and all of what comes after is known.
+fn seen(rows: usize) -> Node {
     let mut node = Node::new(1, SCHEMA);
-    node.store.set_limits(sets_of(1)).unwrap();
-    let mut watch = node.store.watch_log_ends().unwrap().unwrap();
-    watch.look().unwrap();
-    node.run("INSERT INTO t VALUES(1, 'a')");
-    let first = node.count(END);
-    assert!(watch.look().unwrap());
-    assert!(!watch.look().unwrap(), "nobody wrote");
-    node.run("INSERT INTO t VALUES(2, 'b')");
-    let second = node.count(END);
-    assert_eq!(ends(&mut node), [first, second]);
+    node.store.set_limits(sets_of(rows)).unwrap();
+    write(&mut node, "INSERT INTO t VALUES(0, 0)");
+    node.publish();
+    node
+}
+
+/// One transaction, and the end of the log behind it; nobody looks.
+fn commit(node: &Node, sql: &str) -> i64 {
+    node.run(&format!("BEGIN; {sql}; COMMIT"));
+    node.count(END)
+}
+
+/// What the write-ahead log has of the transactions since the last look.
+fn ends_by_wal(node: &mut Node) -> Vec<i64> {
+    node.store.note_log_ends().unwrap();
+    ends(node)
 }
 
 #[test]
-fn nobody_looks_beside_a_rollback_journal() {
+fn every_transaction_that_the_write_ahead_log_has_ends_a_set() {
+    let mut node = seen(1);
+    let first = commit(&node, "INSERT INTO t VALUES(1, 'a'), (2, 'b')");
+    let second = commit(&node, "INSERT INTO u VALUES('x', 1, 1); INSERT INTO t VALUES(3, 'c')");
+    node.run("BEGIN; INSERT INTO t VALUES(4, 'd'); ROLLBACK");
+    let third = commit(&node, "INSERT INTO t VALUES(5, 'e')");
+    assert_eq!(ends_by_wal(&mut node), [first, second, third]);
+}
+
+/// Pages of them are in the write-ahead log before they commit, and stay there when they do not.
+#[test]
+fn a_transaction_that_does_not_fit_into_memory_ends_once_or_never() {
+    let mut node = seen(1);
+    node.run("PRAGMA cache_size = 5");
+    let rows = |from: u32, to: u32| {
+        format!(
+            "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
+             SELECT i, hex(zeroblob(100)) FROM n"
+        )
+    };
+    let first = commit(&node, &rows(1, 2000));
+    node.run(&format!("BEGIN; {}; ROLLBACK", rows(3001, 6000)));
+    let second = commit(&node, &rows(6001, 6500));
+    node.run(&format!(
+        "BEGIN; SAVEPOINT s; {}; ROLLBACK TO s; {}; COMMIT",
+        rows(7001, 9000),
+        rows(7001, 7300)
+    ));
+    let third = node.count(END);
+    assert_eq!(ends_by_wal(&mut node), [first, second, third]);
+}
+
+/// Its first frames are those of others then, and what it had before nobody saw.
+#[test]
+fn what_is_overwritten_in_the_write_ahead_log_is_one_set() {
+    let mut node = seen(1);
+    let first = commit(&node, "INSERT INTO t VALUES(1, 'a')");
+    node.store.note_log_ends().unwrap();
+    commit(&node, "INSERT INTO t VALUES(2, 'b')");
+    node.run("PRAGMA wal_checkpoint(RESTART)");
+    commit(&node, "INSERT INTO t VALUES(3, 'c')");
+    let fourth = commit(&node, "INSERT INTO t VALUES(4, 'd')");
+    assert_eq!(ends_by_wal(&mut node), [first, fourth]);
+    let fifth = commit(&node, "INSERT INTO t VALUES(5, 'e')");
+    let sixth = commit(&node, "INSERT INTO t VALUES(6, 'f')");
+    assert_eq!(ends_by_wal(&mut node), [first, fourth, fifth, sixth]);
+    node.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_eq!(ends_by_wal(&mut node), [first, fourth, fifth, sixth]);
+}
+
+/// Pages in the middle of the log are written then, and their last rows are in the middle of transactions.
+#[test]
+fn a_page_of_the_log_that_moves_ends_no_set() {
+    let schema = format!("PRAGMA auto_vacuum = FULL; {SCHEMA}; CREATE TABLE ballast(v)");
+    let mut node = Node::new(1, &schema);
+    node.store.set_limits(sets_of(1)).unwrap();
+    node.run("INSERT INTO ballast VALUES(zeroblob(400000))");
+    node.store.note_log_ends().unwrap();
+    let many = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i, i FROM n";
+    let first = commit(&node, many);
+    let second = commit(&node, "INSERT INTO t SELECT id + 4000, v FROM t WHERE id <= 30");
+    node.run("DELETE FROM ballast");
+    assert_eq!(ends_by_wal(&mut node), [first, second]);
+    // The same once nobody knows the commits of before.
+    let third = commit(&node, "INSERT INTO t SELECT id + 5000, v FROM t");
+    node.run(
+        "INSERT INTO ballast VALUES(zeroblob(400000)); PRAGMA wal_checkpoint(RESTART); DELETE FROM ballast",
+    );
+    assert_eq!(ends_by_wal(&mut node), [first, second, third]);
+}
+
+#[test]
+fn rows_of_an_application_that_look_like_log_rows_make_no_end() {
+    let mut node = Node::new(1, &format!("{SCHEMA}; CREATE TABLE seen(id INTEGER PRIMARY KEY, name TEXT)"));
+    node.store.set_limits(sets_of(1)).unwrap();
+    node.store.note_log_ends().unwrap();
+    let first = commit(&node, "INSERT INTO t VALUES(1, 'a')");
+    // Of the form of log rows, with greater numbers.
+    for (id, name) in [(2, "t"), (3, "what it saw")] {
+        commit(
+            &node,
+            &format!("INSERT INTO seen VALUES({}, '{name}'); INSERT INTO t VALUES({id}, 'b')", i64::MAX - id),
+        );
+    }
+    // With smaller ones they hide nothing.
+    let fourth = commit(
+        &node,
+        "INSERT INTO seen VALUES(1, 't'); DELETE FROM seen WHERE id > 1; INSERT INTO t VALUES(4, 'd')",
+    );
+    let fifth = commit(&node, "INSERT INTO t VALUES(5, 'e')");
+    assert_eq!(ends_by_wal(&mut node), [first, fourth, fifth]);
+}
+
+/// The page with its last rows says nothing then, and the one before ends in the middle of it.
+#[test]
+fn a_transaction_whose_last_rows_nobody_knows_ends_no_set() {
+    let mut node = seen(1);
+    let many = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) SELECT i, i FROM n";
+    let unknown = "INSERT INTO __harmonylite___change_log_global \
+                   SELECT max(id) + 1, 'nobody knows' FROM __harmonylite___change_log_global";
+    commit(&node, &format!("{many}; {unknown}"));
+    let second = commit(&node, "INSERT INTO t VALUES(1000, 'a')");
+    assert_eq!(ends_by_wal(&mut node), [second]);
+}
+
+#[test]
+fn beside_a_rollback_journal_sets_end_where_somebody_looked() {
     let node = Node::new(1, SCHEMA);
     let id = node.id;
     let (_, _, directory) = node.close();
     let application = rusqlite::Connection::open(directory.path().join("app.db")).unwrap();
     application.execute_batch("PRAGMA journal_mode = DELETE").unwrap();
     drop(application);
-    let node = Node::open(id, directory);
-    assert!(node.store.watch_log_ends().unwrap().is_none());
+    let mut node = Node::open(id, directory);
+    node.store.set_limits(sets_of(1)).unwrap();
+    commit(&node, "INSERT INTO t VALUES(1, 'a')");
+    let second = write(&mut node, "INSERT INTO t VALUES(2, 'b')");
+    assert_eq!(ends(&mut node), [second]);
 }
 
 /// A statement of an application over few rows.
@@ -146,9 +261,24 @@ fn statement() -> impl Strategy<Value = String> {
     })
 }
 
-/// Transactions, each with whether somebody looks behind it.
-fn transactions() -> impl Strategy<Value = Vec<(Vec<String>, bool)>> {
-    prop::collection::vec((prop::collection::vec(statement(), 1..4), any::<bool>()), 1..14)
+/// What happens behind a transaction.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Nothing,
+    /// Somebody looks.
+    Look,
+    /// The write-ahead log starts over with the next one.
+    StartOver,
+    /// What is published is trimmed.
+    Trim,
+}
+
+fn then() -> impl Strategy<Value = Then> {
+    prop::sample::select(vec![Then::Nothing, Then::Nothing, Then::Look, Then::StartOver, Then::Trim])
+}
+
+fn transactions() -> impl Strategy<Value = Vec<(Vec<String>, Then)>> {
+    prop::collection::vec((prop::collection::vec(statement(), 1..4), then()), 1..14)
 }
 
 fn contents(node: &Node) -> [Vec<String>; 2] {
@@ -168,11 +298,14 @@ proptest! {
         let mut origin = Node::new(1, SCHEMA);
         origin.store.set_limits(Limits { group_rows, ..sets_of(set_rows) }).unwrap();
         let mut shown = BTreeMap::new();
-        for (statements, looked_at) in transactions {
+        for (statements, then) in transactions {
             origin.run(&format!("BEGIN; {}; COMMIT", statements.join(";")));
             shown.insert(LogPosition::new(origin.count(END)).unwrap(), contents(&origin));
-            if looked_at {
-                origin.store.note_log_end().unwrap();
+            match then {
+                Then::Nothing => {}
+                Then::Look => origin.store.note_log_ends().unwrap(),
+                Then::StartOver => origin.run("PRAGMA wal_checkpoint(RESTART)"),
+                Then::Trim => drop(origin.housekeep()),
             }
         }
         let mut replica = Node::new(2, SCHEMA);
