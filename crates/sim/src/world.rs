@@ -212,6 +212,10 @@ impl<'r> World<'r> {
         self.happen(happening)
     }
 
+    pub(crate) fn is_publish_under_way(&self) -> bool {
+        self.queue.values().any(|happening| matches!(happening, Happening::Arrive { .. }))
+    }
+
     pub(crate) fn schedule(&mut self, after_ms: u64, happening: Happening) {
         self.ticket += 1;
         self.queue.insert((self.now + after_ms, self.ticket), happening);
