@@ -6,10 +6,13 @@
 
 use std::collections::VecDeque;
 
+use rusqlite::OptionalExtension as _;
+
 use crate::Store;
 use crate::checkpoint::log_end;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::wal_commits::WalFile;
+use crate::meta::CHANGE_LOG_GLOBAL;
+use crate::wal_commits::{LastPath, WalFile};
 
 /// So many are remembered at most. When there are more, every second one is forgotten, and of the new ones, too: change sets
 /// become larger, and stay whole.
@@ -87,41 +90,64 @@ impl Store {
     /// Notes where transactions ended in the log up to now: the next change sets may end there. Outside of any transaction.
     ///
     /// # Errors
-    /// When the database cannot be read, or the file beside it that is its write-ahead log.
+    /// When the database cannot be read, or the file beside it that is its write-ahead log; where the log ends now is noted if
+    /// that can be read.
     pub fn note_log_ends(&mut self) -> Result<(), StoreError> {
-        let committed = self.committed_ends()?;
+        let committed = self.committed_ends();
+        if committed.is_err() {
+            self.wal_commits.lose();
+        }
         let end = log_end(&self.connection)?;
-        // A commit that adds nothing to the log may write a page of it that is not the last one (we trim, an application
-        // vacuums). Its rows are not above the end of that time, which was seen, or which a commit before it made.
-        for id in committed.into_iter().filter(|id| *id <= end) {
+        let (ids, error) = match committed {
+            Ok(ids) => (ids, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        for id in ids.into_iter().filter(|id| *id <= end) {
             if id > self.log_ends.seen {
                 self.log_ends.note(id);
             }
         }
         self.log_ends.note(end);
-        Ok(())
+        error
     }
 
     /// What is known by now is no place to cut any more.
-    pub(crate) fn forget_log_ends(&mut self) -> Result<(), StoreError> {
-        self.note_log_ends()?;
+    pub(crate) fn forget_log_ends(&mut self) {
         self.log_ends.forget();
-        Ok(())
+        self.wal_commits.lose();
     }
 
-    /// What the commits since the last look added to the log, when all of them are known.
+    /// Where the log ended behind the commits since the last look, as far as that is known.
     fn committed_ends(&mut self) -> Result<Vec<i64>, StoreError> {
-        let open = WalFile::open(self.path()).map_err(|error| self.unreadable_wal(&error))?;
-        let Some(wal) = open else { return Ok(Vec::new()) };
-        let Some(frames) = self.wal_frames()? else { return Ok(Vec::new()) };
-        let tables = &self.catalog.tables;
-        let read = self.wal_commits.read(wal, frames, |name| tables.contains_key(name));
-        read.map_err(|error| self.unreadable_wal(&error))
+        let path = self.connection.path().unwrap_or_default().to_owned();
+        let unreadable = |error: std::io::Error| {
+            let message = format!("the write-ahead log cannot be read: {error}");
+            StoreError::new(StoreErrorKind::InputOutput, message).at(&path)
+        };
+        let (wal, frames) = match WalFile::open(&path).map_err(unreadable)? {
+            Some(wal) => (wal, self.wal_frames()?),
+            None => return Ok(Vec::new()),
+        };
+        let (mut wal, Some(frames)) = (wal, frames) else { return Ok(Vec::new()) };
+        let ends = self.wal_commits.read(&mut wal, frames).map_err(unreadable)?;
+        if self.wal_commits.is_lost()
+            && let Some(last) = self.last_path()?
+            && self.wal_frames()? == Some(frames)
+        {
+            self.wal_commits.begin(wal, frames, last).map_err(unreadable)?;
+        }
+        Ok(ends)
     }
 
-    fn unreadable_wal(&self, error: &std::io::Error) -> StoreError {
-        let message = format!("the write-ahead log cannot be read: {error}");
-        StoreError::new(StoreErrorKind::InputOutput, message).at(self.path().display())
+    fn last_path(&self) -> Result<Option<LastPath>, StoreError> {
+        let snapshot = self.begin_read()?;
+        let root: Option<u32> = snapshot
+            .prepare_cached("SELECT rootpage FROM main.sqlite_schema WHERE type = 'table' AND name = ?1")?
+            .query_row([CHANGE_LOG_GLOBAL], |row| row.get(0))
+            .optional()?;
+        let Some(root) = root else { return Ok(None) };
+        let mut page = snapshot.prepare_cached("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
+        Ok(LastPath::find(root, |number| page.query_row([number], |row| row.get(0)))?)
     }
 }
 
