@@ -100,14 +100,18 @@ impl Store {
         let end = log_end(&self.connection)?;
         let (ids, error) = match committed {
             Ok(ids) => (ids, Ok(())),
-            Err(error) => (Vec::new(), Err(error)),
+            Err(error) => (None, Err(error)),
         };
-        for id in ids.into_iter().filter(|id| *id <= end) {
+        // Those of the last moment come with the next look.
+        let followed = ids.is_some() && end >= self.log_ends.seen;
+        for id in ids.into_iter().flatten().filter(|id| *id <= end) {
             if id > self.log_ends.seen {
                 self.log_ends.note(id);
             }
         }
-        self.log_ends.note(end);
+        if !followed {
+            self.log_ends.note(end);
+        }
         error
     }
 
@@ -117,20 +121,21 @@ impl Store {
         self.wal_commits.lose();
     }
 
-    /// Where the log ended behind the commits since the last look, as far as that is known.
-    fn committed_ends(&mut self) -> Result<Vec<i64>, StoreError> {
+    /// Where the log ended behind each of the commits since the last look; `None` when they are not all known.
+    fn committed_ends(&mut self) -> Result<Option<Vec<i64>>, StoreError> {
+        // Empty when it is no UTF-8.
         let path = self.connection.path().unwrap_or_default().to_owned();
+        if path.is_empty() {
+            return Ok(None);
+        }
         let unreadable = |error: std::io::Error| {
             let message = format!("the write-ahead log cannot be read: {error}");
             StoreError::new(StoreErrorKind::InputOutput, message).at(&path)
         };
-        let (wal, frames) = match WalFile::open(&path).map_err(unreadable)? {
-            Some(wal) => (wal, self.wal_frames()?),
-            None => return Ok(Vec::new()),
-        };
-        let (mut wal, Some(frames)) = (wal, frames) else { return Ok(Vec::new()) };
+        let Some(mut wal) = WalFile::open(&path).map_err(unreadable)? else { return Ok(None) };
+        let Some(frames) = self.wal_frames()? else { return Ok(None) };
         let ends = self.wal_commits.read(&mut wal, frames).map_err(unreadable)?;
-        if self.wal_commits.is_lost()
+        if ends.is_none()
             && let Some(last) = self.last_path()?
             && self.wal_frames()? == Some(frames)
         {

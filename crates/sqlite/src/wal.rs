@@ -17,6 +17,8 @@ use crate::error::StoreError;
 const CHECKPOINT_PAGES: u64 = 800;
 /// Often the application commits while we write back; the few pages of that keep the log from starting over. So again.
 const PASSES: u32 = 3;
+/// How often NOOP is tried: it gives no answer when it meets the moment in which a commit is being announced.
+const LOOKS: u32 = 4;
 /// How large the file may stay when it starts over by a transaction of ours, in bytes: SQLite itself never shrinks it.
 const FILE_SIZE_KEPT: i64 = 64 << 20;
 
@@ -68,7 +70,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or the disk refuses.
     pub fn tend_wal(&mut self, again: bool) -> Result<Option<WalSize>, StoreError> {
-        let Some(mut pages) = self.wal_pages("NOOP")? else { return Ok(None) };
+        let Some(mut pages) = self.wal_look()? else { return Ok(None) };
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
         }
@@ -91,10 +93,20 @@ impl Store {
 
     /// So many frames the log has up to the last commit; `None` without such a log.
     pub(crate) fn wal_frames(&self) -> Result<Option<u64>, StoreError> {
-        Ok(self.wal_pages("NOOP")?.map(|pages| pages.all))
+        Ok(self.wal_look()?.map(|pages| pages.all))
     }
 
-    /// `None`: there is no such log, or, unless `mode` is NOOP, somebody else is writing it back at this moment.
+    fn wal_look(&self) -> Result<Option<Pages>, StoreError> {
+        for _ in 1..LOOKS {
+            let pages = self.wal_pages("NOOP")?;
+            if pages.is_some() {
+                return Ok(pages);
+            }
+        }
+        self.wal_pages("NOOP")
+    }
+
+    /// `None`: there is no such log, or somebody else is at it at this moment.
     fn wal_pages(&self, mode: &str) -> Result<Option<Pages>, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!("PRAGMA main.wal_checkpoint({mode})"))?;
         let (all, checkpointed): (i64, i64) =

@@ -41,7 +41,7 @@ enum Page {
 }
 
 /// The pages from the root of a table down to its last one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct LastPath {
     /// The root first.
     pages: Vec<u32>,
@@ -99,11 +99,6 @@ impl WalFile {
 }
 
 impl WalCommits {
-    /// Is the path not known? Then [`Self::begin`].
-    pub(crate) const fn is_lost(&self) -> bool {
-        self.path.is_none()
-    }
-
     /// Nothing is known any more.
     pub(crate) fn lose(&mut self) {
         self.path = None;
@@ -111,25 +106,27 @@ impl WalCommits {
 
     /// `path` is as the first `frames` of `wal` left it.
     pub(crate) fn begin(&mut self, mut wal: WalFile, frames: u64, path: LastPath) -> Result<()> {
-        if !wal.has_started_over()? {
+        // Without any it has started over, and its header says so only with the next commit.
+        if frames > 0 && !wal.has_started_over()? {
             *self = Self { salts: wal.salts, frames, path: Some(path) };
         }
         Ok(())
     }
 
     /// Where the table ended behind each of the commits that were not read before and wrote its last page, in their order: the
-    /// id of its last row. None, and the path is lost, when the file has started over or cannot be followed.
+    /// id of its last row. `None`, and the path is lost, when the file has started over or cannot be followed; then
+    /// [`Self::begin`].
     ///
     /// `frames`: so many the log had, the last of a commit, at a moment after `wal` was opened.
-    pub(crate) fn read(&mut self, wal: &mut WalFile, frames: u64) -> Result<Vec<i64>> {
+    pub(crate) fn read(&mut self, wal: &mut WalFile, frames: u64) -> Result<Option<Vec<i64>>> {
         let path = self.path.take().filter(|_| self.salts == wal.salts && frames >= self.frames);
-        let Some(mut path) = path else { return Ok(Vec::new()) };
-        let Some(ends) = follow(&mut path, wal, self.frames, frames)? else { return Ok(Vec::new()) };
+        let Some(mut path) = path else { return Ok(None) };
+        let Some(ends) = follow(&mut path, wal, self.frames, frames)? else { return Ok(None) };
         if wal.has_started_over()? {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         (self.frames, self.path) = (frames, Some(path));
-        Ok(ends)
+        Ok(Some(ends))
     }
 }
 
@@ -287,12 +284,12 @@ mod tests {
         frames.unsigned_abs()
     }
 
-    fn look(connection: &Connection, commits: &mut WalCommits) -> Vec<i64> {
+    fn look(connection: &Connection, commits: &mut WalCommits) -> Option<Vec<i64>> {
         let path = connection.path().unwrap();
         let frames = frames(connection);
         let mut wal = WalFile::open(path).unwrap().unwrap();
         let ends = commits.read(&mut wal, frames).unwrap();
-        if commits.is_lost() {
+        if ends.is_none() {
             let root = connection
                 .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'log'", [], |row| row.get(0))
                 .unwrap();
@@ -321,24 +318,24 @@ mod tests {
             )
             .unwrap();
         let mut commits = WalCommits::default();
-        assert!(look(&connection, &mut commits).is_empty());
+        assert_eq!(look(&connection, &mut commits), None);
         for _ in 0..3 {
             let wanted = [1, 30, 3000, 1, 500].map(|rows| insert(&connection, rows));
-            assert_eq!(look(&connection, &mut commits), wanted);
-            assert!(look(&connection, &mut commits).is_empty());
+            assert_eq!(look(&connection, &mut commits), Some(wanted.to_vec()));
+            assert_eq!(look(&connection, &mut commits), Some(Vec::new()));
             // As many frames again, and more; what is missed is as if it had not been.
             connection.execute_batch("PRAGMA wal_checkpoint(RESTART)").unwrap();
             let before = frames(&connection);
             while frames(&connection) <= before {
                 insert(&connection, 5000);
             }
-            assert!(look(&connection, &mut commits).is_empty());
+            assert_eq!(look(&connection, &mut commits), None);
         }
         // The root may be another page now.
         insert(&connection, 1);
         connection.execute_batch("VACUUM").unwrap();
-        assert!(look(&connection, &mut commits).is_empty());
+        assert_eq!(look(&connection, &mut commits), None);
         let last = insert(&connection, 1);
-        assert_eq!(look(&connection, &mut commits), [last]);
+        assert_eq!(look(&connection, &mut commits), Some(vec![last]));
     }
 }

@@ -101,10 +101,11 @@ fn a_write_ahead_log_that_a_long_read_makes_grow_is_in_the_status_and_comes_back
         write_items(writer, 1 + 500 * batch, 500, 4000)?;
     }
     replica.wait_status("a log that has grown", DEADLINE, |status| waiting_bytes(status) > Some(GROWN))?;
+    // What is applied after the reader would begin another log, and wait in it for more.
+    cluster.wait_equal(&["item"], DEADLINE)?;
     reader.execute_batch("COMMIT")?;
     replica.wait_status("a log that is written back", DEADLINE, |status| {
         waiting_bytes(status) < Some(GROWN / 4)
     })?;
-    cluster.wait_equal(&["item"], DEADLINE)?;
     no_panics(&cluster)
 }

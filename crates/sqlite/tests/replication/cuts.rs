@@ -309,12 +309,21 @@ enum Then {
     Look,
     /// The write-ahead log starts over with the next one.
     StartOver,
+    /// All of it is read, sent and applied.
+    Publish,
     /// What is published is trimmed.
     Trim,
 }
 
 fn then() -> impl Strategy<Value = Then> {
-    prop::sample::select(vec![Then::Nothing, Then::Nothing, Then::Look, Then::StartOver, Then::Trim])
+    prop::sample::select(vec![
+        Then::Nothing,
+        Then::Nothing,
+        Then::Look,
+        Then::StartOver,
+        Then::Publish,
+        Then::Trim,
+    ])
 }
 
 fn transactions() -> impl Strategy<Value = Vec<(Vec<String>, Then)>> {
@@ -323,6 +332,40 @@ fn transactions() -> impl Strategy<Value = Vec<(Vec<String>, Then)>> {
 
 fn contents(node: &Node) -> [Vec<String>; 2] {
     ["SELECT * FROM t ORDER BY id", "SELECT * FROM u ORDER BY id"].map(|sql| node.query(sql))
+}
+
+/// What a replica gets, and what its origin showed.
+struct Delivery {
+    replica: Node,
+    /// After each transaction.
+    shown: BTreeMap<LogPosition, [Vec<String>; 2]>,
+    /// From then on a transaction is in parts: of its rows those that changed again come later.
+    closed_early: bool,
+}
+
+impl Delivery {
+    fn deliver(&mut self, origin: &mut Node) -> Result<(), TestCaseError> {
+        loop {
+            origin.store.note_log_ends().unwrap();
+            let read = origin.read_log();
+            self.closed_early |= read.closed_early;
+            for group in exchange::acknowledge(1, &origin.store, &mut origin.published, &read).unwrap() {
+                let through = group.through;
+                self.replica.apply(&[group]);
+                if !self.closed_early {
+                    prop_assert_eq!(
+                        Some(&contents(&self.replica)),
+                        self.shown.get(&through),
+                        "at {}",
+                        through
+                    );
+                }
+            }
+            if read.remaining_rows == 0 {
+                return Ok(());
+            }
+        }
+    }
 }
 
 proptest! {
@@ -341,7 +384,8 @@ proptest! {
         if counting {
             origin.run(&format!("UPDATE __harmonylite___clock SET observed = {}", 1_i64 << 40));
         }
-        let mut shown = BTreeMap::new();
+        let mut delivery = Delivery { replica: Node::new(2, SCHEMA), shown: BTreeMap::new(), closed_early: false };
+        origin.store.note_log_ends().unwrap();
         for (statements, then) in transactions {
             origin.run("BEGIN");
             for statement in statements {
@@ -349,31 +393,17 @@ proptest! {
                 let _failed = origin.application.execute_batch(&statement);
             }
             origin.run("COMMIT");
-            shown.insert(LogPosition::new(origin.count(END)).unwrap(), contents(&origin));
+            delivery.shown.insert(LogPosition::new(origin.count(END)).unwrap(), contents(&origin));
             match then {
                 Then::Nothing => {}
                 Then::Look => origin.store.note_log_ends().unwrap(),
                 Then::StartOver => origin.run("PRAGMA wal_checkpoint(RESTART)"),
+                Then::Publish => delivery.deliver(&mut origin)?,
                 Then::Trim => drop(origin.housekeep()),
             }
         }
-        let mut replica = Node::new(2, SCHEMA);
-        let mut closed_early = false;
-        loop {
-            let read = origin.read_log();
-            // From then on a transaction is in parts: of its rows those that changed again come later.
-            closed_early |= read.closed_early;
-            for group in exchange::acknowledge(1, &origin.store, &mut origin.published, &read).unwrap() {
-                let through = group.through;
-                replica.apply(&[group]);
-                if !closed_early {
-                    prop_assert_eq!(Some(&contents(&replica)), shown.get(&through), "at {}", through);
-                }
-            }
-            if read.remaining_rows == 0 {
-                break;
-            }
-        }
+        delivery.deliver(&mut origin)?;
+        let replica = delivery.replica;
         prop_assert_eq!(contents(&replica), contents(&origin));
     }
 }
