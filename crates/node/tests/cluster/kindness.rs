@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use harmonylite_testkit::{Cluster, Node, Proxy, Result, Writer, ensure, wait};
+use harmonylite_testkit::{Cluster, Context as _, Node, Proxy, Result, Writer, ensure, wait};
 use rusqlite::TransactionBehavior;
 use serde_json::Value;
 
-use crate::support::{BINARY, DEADLINE, following, no_panics, rows_applied, wait_number};
+use crate::support::{BINARY, DEADLINE, counter, following, no_panics, rows_applied, wait_number};
 
 const SCHEMA: &str =
     "CREATE TABLE item(id INTEGER PRIMARY KEY, body BLOB); CREATE TABLE note(id INTEGER PRIMARY KEY, n);";
@@ -83,6 +83,43 @@ fn nodes_that_were_cut_off_for_a_large_backlog_on_both_sides_become_equal_by_the
     cluster.wait_equal(&["item", "note"], DEADLINE)?;
     ensure!(rows_applied(&cluster.nodes[1], 1)? == ROWS as i64);
     no_panics(&cluster)
+}
+
+/// As one, they would hold the lock of the other node for as long as all of them together.
+#[test]
+fn transactions_that_nobody_saw_commit_are_change_sets_of_their_own() -> Result<()> {
+    const TRANSACTIONS: u64 = 40;
+    let cluster = following(2, SCHEMA)?;
+    let writer = &cluster.nodes[0];
+    for first in [1, 2] {
+        write_items(writer, first, 1, 30)?;
+        cluster.wait_published(DEADLINE)?;
+    }
+    let before = counter(writer, "published_groups")?;
+    pause_without_lock(writer)?;
+    for transaction in 1..=TRANSACTIONS {
+        write_items(writer, 100 * transaction, 100, 30)?;
+    }
+    writer.process().context("it runs")?.resume();
+    cluster.wait_equal(&["item"], DEADLINE)?;
+    cluster.wait_published(DEADLINE)?;
+    assert_eq!(counter(writer, "published_groups")? - before, TRANSACTIONS);
+    no_panics(&cluster)
+}
+
+/// Stops the node where it stands, but not within a transaction that writes.
+fn pause_without_lock(node: &Node) -> Result<()> {
+    let process = node.process().context("it runs")?;
+    let application = node.connection()?;
+    application.busy_timeout(Duration::ZERO)?;
+    wait("a moment in which it has no lock", DEADLINE, || {
+        process.pause();
+        let free = application.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+        if !free {
+            process.resume();
+        }
+        free
+    })
 }
 
 /// Bytes of the write-ahead log that are still to be written back, as the status has it.
