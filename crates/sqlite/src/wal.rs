@@ -49,6 +49,16 @@ pub(crate) struct WalKeeper {
     not_before: u64,
 }
 
+/// What SQLite says of the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// There is none.
+    NoLog,
+    /// Somebody else is at it at this moment.
+    Busy,
+    Pages(Pages),
+}
+
 /// The log in pages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Pages {
@@ -70,7 +80,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or the disk refuses.
     pub fn tend_wal(&mut self, again: bool) -> Result<Option<WalSize>, StoreError> {
-        let Some(mut pages) = self.wal_look()? else { return Ok(None) };
+        let Look::Pages(mut pages) = self.wal_look()? else { return Ok(None) };
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
         }
@@ -81,7 +91,7 @@ impl Store {
             }
             // What is written back may be overwritten. Whatever is wrong there is none of this work's concern.
             let _noted = self.note_log_ends();
-            let Some(done) = self.wal_pages("PASSIVE")? else { break };
+            let Look::Pages(done) = self.wal_pages("PASSIVE")? else { break };
             if done.checkpointed <= pages.checkpointed {
                 self.wal.not_before = done.all + done.all / 4;
             }
@@ -91,28 +101,35 @@ impl Store {
         self.wal_size(pages).map(Some)
     }
 
-    /// So many frames the log has up to the last commit; `None` without such a log.
+    /// So many frames the log has up to the last commit; `None` without such a log, or while somebody is at it.
     pub(crate) fn wal_frames(&self) -> Result<Option<u64>, StoreError> {
-        Ok(self.wal_look()?.map(|pages| pages.all))
-    }
-
-    fn wal_look(&self) -> Result<Option<Pages>, StoreError> {
-        for _ in 1..LOOKS {
-            let pages = self.wal_pages("NOOP")?;
-            if pages.is_some() {
-                return Ok(pages);
-            }
+        match self.wal_look()? {
+            Look::Pages(pages) => Ok(Some(pages.all)),
+            Look::NoLog | Look::Busy => Ok(None),
         }
-        self.wal_pages("NOOP")
     }
 
-    /// `None`: there is no such log, or somebody else is at it at this moment.
-    fn wal_pages(&self, mode: &str) -> Result<Option<Pages>, StoreError> {
+    fn wal_look(&self) -> Result<Look, StoreError> {
+        let mut look = self.wal_pages("NOOP")?;
+        for _ in 1..LOOKS {
+            if look != Look::Busy {
+                break;
+            }
+            look = self.wal_pages("NOOP")?;
+        }
+        Ok(look)
+    }
+
+    fn wal_pages(&self, mode: &str) -> Result<Look, StoreError> {
         let mut statement = self.connection.prepare_cached(&format!("PRAGMA main.wal_checkpoint({mode})"))?;
-        let (all, checkpointed): (i64, i64) =
-            statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let (busy, all, checkpointed): (bool, i64, i64) =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let pages = u64::try_from(all).ok().zip(u64::try_from(checkpointed).ok());
-        Ok(pages.map(|(all, checkpointed)| Pages { all, checkpointed }))
+        Ok(match pages {
+            Some((all, checkpointed)) => Look::Pages(Pages { all, checkpointed }),
+            None if busy => Look::Busy,
+            None => Look::NoLog,
+        })
     }
 
     fn wal_size(&mut self, pages: Pages) -> Result<WalSize, StoreError> {

@@ -95,8 +95,18 @@ pub(crate) fn start(
     let tuning = NewTuning::default();
     let handle = StoreHandle { requests, tuning: tuning.clone(), woken: woken.clone() };
     let wal = WalReport::new(wal);
-    let thread =
-        StoreThread { store, inputs, poll, tuning, progress, woken, wal, data_version: None, look: None };
+    let thread = StoreThread {
+        store,
+        inputs,
+        poll,
+        tuning,
+        progress,
+        woken,
+        wal,
+        data_version: None,
+        look: None,
+        ends_unknown: false,
+    };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
 }
@@ -112,6 +122,8 @@ struct StoreThread {
     data_version: Option<i64>,
     /// The wait before the next look, after something was written.
     look: Option<Duration>,
+    /// It is said that ends of transactions could not be told.
+    ends_unknown: bool,
 }
 
 impl StoreThread {
@@ -176,10 +188,12 @@ impl StoreThread {
         }
     }
 
-    /// What is committed by now may be change sets of its own, however late it is read. Where that cannot be told they are larger.
+    /// What is committed by now may be change sets of its own, however late it is read.
     fn note_log_ends(&mut self) {
-        if let Err(error) = self.store.note_log_ends() {
-            tracing::debug!(%error, "cannot look where transactions ended in the log");
+        let Err(error) = self.store.note_log_ends() else { return };
+        // Once: it is likely to be the same with every commit.
+        if !std::mem::replace(&mut self.ends_unknown, true) {
+            tracing::warn!(%error, "cannot look where transactions ended in the change log: change sets are larger");
         }
     }
 
