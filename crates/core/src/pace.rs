@@ -12,8 +12,8 @@
 //! - *It knows the cost of a row*, not the size of the last transaction: when the application begins to write, the very next
 //!   transaction is short, however long the one before was.
 //! - *A group is never cut* (G4). One that holds the lock for longer is followed by a pause as long as it held, up to
-//!   [`PAUSE_MAX_US`]: apply always goes on, at a third of its speed or more when there is enough
-//!   for holds as long as they may be.
+//!   [`PAUSE_MAX_US`]: apply always goes on, at a third of its speed or more when there is enough for
+//!   holds as long as they may be.
 //! - *Our own log comes first* (R13), in as many transactions as it takes; larger ones when the application writes faster
 //!   than they stamp.
 

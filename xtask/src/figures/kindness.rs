@@ -74,6 +74,7 @@ const LOAD: usize = 0;
 /// The one beside which the application writes.
 const APPLICATION: usize = 1;
 
+/// A cluster of these two, and what was written so far.
 struct Bench {
     cluster: Cluster,
     cores: Cores,
