@@ -42,6 +42,7 @@ mod value;
 mod views;
 mod wal;
 mod wal_commits;
+mod wal_file;
 pub mod workload;
 
 pub use apply::{LetterOutcome, drop_dead_letters, retry_dead_letters};

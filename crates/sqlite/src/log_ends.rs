@@ -12,11 +12,15 @@ use crate::Store;
 use crate::checkpoint::log_end;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::meta::CHANGE_LOG_GLOBAL;
-use crate::wal_commits::{LastPath, WalFile};
+use crate::wal_commits::LastPath;
+use crate::wal_file::WalFile;
 
 /// So many are remembered at most. When there are more, every second one is forgotten, and of the new ones, too: change sets
 /// become larger, and stay whole.
 const ENDS_MAX: usize = 4096;
+
+/// How often a snapshot is looked at in which nobody commits meanwhile.
+const SNAPSHOTS: u32 = 4;
 
 /// The ends that are known.
 #[derive(Debug)]
@@ -133,15 +137,25 @@ impl Store {
             StoreError::new(StoreErrorKind::InputOutput, message).at(&path)
         };
         let Some(mut wal) = WalFile::open(&path).map_err(unreadable)? else { return Ok(None) };
-        let Some(frames) = self.wal_frames()? else { return Ok(None) };
-        let ends = self.wal_commits.read(&mut wal, frames).map_err(unreadable)?;
-        if ends.is_none()
-            && let Some(last) = self.last_path()?
-            && self.wal_frames()? == Some(frames)
-        {
-            self.wal_commits.begin(wal, frames, last).map_err(unreadable)?;
+        let mut all = Some(Vec::new());
+        for _ in 0..SNAPSHOTS {
+            let Some(frames) = self.wal_frames()? else { break };
+            match (self.wal_commits.read(&mut wal, frames).map_err(unreadable)?, &mut all) {
+                (Some(ends), Some(all)) => all.extend(ends),
+                _ => all = None,
+            }
+            if !self.wal_commits.is_uncertain() {
+                return Ok(all);
+            }
+            let Some(last) = self.last_path()? else { break };
+            // Whoever committed in between may have moved it.
+            if self.wal_frames()? == Some(frames) {
+                let known = self.wal_commits.settle(&mut wal, frames, last).map_err(unreadable)?;
+                return Ok(all.filter(|_| known));
+            }
         }
-        Ok(ends)
+        self.wal_commits.lose();
+        Ok(None)
     }
 
     fn last_path(&self) -> Result<Option<LastPath>, StoreError> {

@@ -12,15 +12,10 @@
 //! [format that is documented]: https://www.sqlite.org/fileformat2.html
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _, Result, Seek as _, SeekFrom};
+use std::io::Result;
 
-const HEADER_SIZE: usize = 32;
-const FRAME_HEADER_SIZE: usize = 24;
-/// Bytes that are read at once, at least a frame.
-const BYTES_AT_ONCE: usize = 1 << 18;
-/// Bytes that are read at all: what was left for so long is a large change set in any case.
-const BYTES_MAX: u64 = 64 << 20;
+use crate::wal_file::{Frame, Frames, Salts, WalFile, number};
+
 /// The first byte of a page that holds rows of a table, and of one that leads to such pages.
 const TABLE_LEAF: u8 = 13;
 const TABLE_INTERIOR: u8 = 5;
@@ -41,7 +36,7 @@ enum Page {
 }
 
 /// The pages from the root of a table down to its last one.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) struct LastPath {
     /// The root first.
     pages: Vec<u32>,
@@ -55,47 +50,16 @@ struct Lost;
 /// How far the commits are known.
 #[derive(Debug, Default)]
 pub(crate) struct WalCommits {
-    /// Another pair each time the file starts over.
-    salts: [u8; 8],
+    /// Of the file when it was read.
+    salts: Salts,
     /// Frames that were read, or that were there when the path was.
     frames: u64,
     /// As the last of these frames left it; `None`: not known, and nor is what the commits behind it add.
     path: Option<LastPath>,
-}
-
-/// The file, from its present beginning.
-pub(crate) struct WalFile {
-    file: File,
-    salts: [u8; 8],
-    page_size: usize,
-}
-
-impl WalFile {
-    /// The write-ahead log of the database at `path`, which is no symbolic link; `None` when there is none, or nothing in it.
-    pub(crate) fn open(path: &str) -> Result<Option<Self>> {
-        let mut file = match File::open(format!("{path}-wal")) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            opened => opened?,
-        };
-        let Some(header) = header(&mut file)? else { return Ok(None) };
-        let page_size = number(&header, 8) as usize;
-        Ok(Some(Self { file, salts: salts(&header, 16), page_size }))
-    }
-
-    /// Whoever starts it over writes the header first.
-    fn has_started_over(&mut self) -> Result<bool> {
-        Ok(header(&mut self.file)?.is_none_or(|header| salts(&header, 16) != self.salts))
-    }
-
-    /// Fills `frames`; `false` when the file was cut off just now.
-    fn read(&mut self, first: u64, frames: &mut [u8]) -> Result<bool> {
-        let size = (FRAME_HEADER_SIZE + self.page_size) as u64;
-        self.file.seek(SeekFrom::Start(HEADER_SIZE as u64 + first * size))?;
-        match self.file.read_exact(frames) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-            read => read.map(|()| true),
-        }
-    }
+    /// Nobody said how many frames there were before the file started over: they were read to where they end. A commit that was
+    /// written down but not announced, by a process that was killed just then, would be among them. So the path has to be
+    /// that of a snapshot.
+    uncertain: bool,
 }
 
 impl WalCommits {
@@ -104,25 +68,47 @@ impl WalCommits {
         self.path = None;
     }
 
-    /// `path` is as the first `frames` of `wal` left it.
-    pub(crate) fn begin(&mut self, mut wal: WalFile, frames: u64, path: LastPath) -> Result<()> {
+    /// Does it take a look at a snapshot to know that what was read is so? Then [`Self::settle`].
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.path.is_none() || self.uncertain
+    }
+
+    /// `path` is as the first `frames` of `wal` left it. Gives whether that is what was known: else nothing was.
+    pub(crate) fn settle(&mut self, wal: &mut WalFile, frames: u64, path: LastPath) -> Result<bool> {
+        if self.path.as_ref() == Some(&path) && (self.salts, self.frames) == (wal.salts, frames) {
+            self.uncertain = false;
+            return Ok(true);
+        }
+        self.lose();
         // Without any it has started over, and its header says so only with the next commit.
         if frames > 0 && !wal.has_started_over()? {
-            *self = Self { salts: wal.salts, frames, path: Some(path) };
+            *self = Self { salts: wal.salts, frames, path: Some(path), uncertain: false };
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Where the table ended behind each of the commits that were not read before and wrote its last page, in their order: the
-    /// id of its last row. `None`, and the path is lost, when the file has started over or cannot be followed; then
-    /// [`Self::begin`].
+    /// id of its last row. `None`, and the path is lost, when they are overwritten or cannot be followed.
     ///
     /// `frames`: so many the log had, the last of a commit, at a moment after `wal` was opened.
     pub(crate) fn read(&mut self, wal: &mut WalFile, frames: u64) -> Result<Option<Vec<i64>>> {
-        let path = self.path.take().filter(|_| self.salts == wal.salts && frames >= self.frames);
-        let Some(mut path) = path else { return Ok(None) };
-        let Some(ends) = follow(&mut path, wal, self.frames, frames)? else { return Ok(None) };
-        if wal.has_started_over()? {
+        let Some(mut path) = self.path.take() else { return Ok(None) };
+        let mut ends = Vec::new();
+        if self.salts != wal.salts {
+            if !wal.started_over_since(self.salts) {
+                return Ok(None);
+            }
+            let rest = Frames::Rest(self.frames, self.salts);
+            if follow(&mut path, wal, &rest, &mut ends)?.is_none() {
+                return Ok(None);
+            }
+            *self = Self { salts: wal.salts, frames: 0, path: None, uncertain: true };
+        }
+        if frames < self.frames {
+            return Ok(None);
+        }
+        let new = Frames::Committed(self.frames, frames);
+        if follow(&mut path, wal, &new, &mut ends)?.is_none() || wal.has_started_over()? {
             return Ok(None);
         }
         (self.frames, self.path) = (frames, Some(path));
@@ -130,42 +116,28 @@ impl WalCommits {
     }
 }
 
-/// `None`: it cannot be followed.
-fn follow(path: &mut LastPath, wal: &mut WalFile, from: u64, to: u64) -> Result<Option<Vec<i64>>> {
-    let size = FRAME_HEADER_SIZE + wal.page_size;
-    if (to - from).saturating_mul(size as u64) > BYTES_MAX {
-        return Ok(None);
-    }
-    let at_once = (BYTES_AT_ONCE / size).max(1) as u64;
-    let mut buffer = vec![0; size * at_once.min(to - from) as usize];
-    let (mut ends, mut written) = (Vec::new(), HashMap::new());
-    let mut next = from;
-    while next < to {
-        let count = at_once.min(to - next);
-        let frames = &mut buffer[..size * count as usize];
-        if !wal.read(next, frames)? {
-            return Ok(None);
+/// How many frames were read; `None`: they cannot be followed.
+fn follow(
+    path: &mut LastPath,
+    wal: &mut WalFile,
+    frames: &Frames,
+    ends: &mut Vec<i64>,
+) -> Result<Option<u64>> {
+    let mut written = HashMap::new();
+    wal.read(frames, |frame: &Frame<'_>| {
+        let (page, content) = (frame.page(), frame.content());
+        if page == FIRST_PAGE && number(content, SCHEMA_COOKIE) != path.cookie {
+            return false;
         }
-        next += count;
-        for frame in frames.chunks_exact(size) {
-            let (page, content) = (number(frame, 0), &frame[FRAME_HEADER_SIZE..]);
-            let other_schema = page == FIRST_PAGE && number(content, SCHEMA_COOKIE) != path.cookie;
-            if salts(frame, 8) != wal.salts || other_schema {
-                return Ok(None);
-            }
-            // The last one of a page counts.
-            written.insert(page, Page::of(content));
-            let is_last = number(frame, 4) != 0;
-            if is_last {
-                match path.after(&written) {
-                    Ok(end) => ends.extend(end),
-                    Err(Lost) => return Ok(None),
-                }
-                written.clear();
-            }
+        // The last one of a page counts.
+        written.insert(page, Page::of(content));
+        if !frame.is_last() {
+            return true;
         }
-    }
-    Ok(Some(ends))
+        let end = path.after(&written);
+        written.clear();
+        end.map(|end| ends.extend(end)).is_ok()
+    })
 }
 
 impl LastPath {
@@ -237,26 +209,8 @@ impl Page {
     }
 }
 
-/// `None`: shorter than that.
-fn header(file: &mut File) -> Result<Option<[u8; HEADER_SIZE]>> {
-    let mut header = [0; HEADER_SIZE];
-    file.seek(SeekFrom::Start(0))?;
-    match file.read_exact(&mut header) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
-        read => read.map(|()| Some(header)),
-    }
-}
-
 fn short(bytes: &[u8], at: usize) -> Option<usize> {
     Some(usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])))
-}
-
-fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
-}
-
-fn salts(bytes: &[u8], at: usize) -> [u8; 8] {
-    bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
 }
 
 /// An integer as records have it, and what comes after it.
@@ -284,20 +238,43 @@ mod tests {
         frames.unsigned_abs()
     }
 
+    fn path(connection: &Connection) -> LastPath {
+        let root = connection
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'log'", [], |row| row.get(0))
+            .unwrap();
+        let sql = "SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1";
+        let path = LastPath::find(root, |page| connection.query_row(sql, [page], |row| row.get(0)));
+        path.unwrap().unwrap()
+    }
+
+    fn wal(connection: &Connection) -> WalFile {
+        WalFile::open(connection.path().unwrap()).unwrap().unwrap()
+    }
+
     fn look(connection: &Connection, commits: &mut WalCommits) -> Option<Vec<i64>> {
-        let path = connection.path().unwrap();
         let frames = frames(connection);
-        let mut wal = WalFile::open(path).unwrap().unwrap();
+        let mut wal = wal(connection);
         let ends = commits.read(&mut wal, frames).unwrap();
-        if ends.is_none() {
-            let root = connection
-                .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'log'", [], |row| row.get(0))
-                .unwrap();
-            let sql = "SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1";
-            let path = LastPath::find(root, |page| connection.query_row(sql, [page], |row| row.get(0)));
-            commits.begin(wal, frames, path.unwrap().unwrap()).unwrap();
+        if !commits.is_uncertain() {
+            return ends;
         }
-        ends
+        let known = commits.settle(&mut wal, frames, path(connection)).unwrap();
+        ends.filter(|_| known)
+    }
+
+    fn database(folder: &tempfile::TempDir) -> Connection {
+        let connection = Connection::open(folder.path().join("app.db")).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA page_size = 512; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+                 CREATE TABLE log(id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
+            )
+            .unwrap();
+        connection
+    }
+
+    fn start_over(connection: &Connection) {
+        connection.execute_batch("PRAGMA wal_checkpoint(RESTART)").unwrap();
     }
 
     fn insert(connection: &Connection, rows: i64) -> i64 {
@@ -308,15 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn each_commit_is_known_until_the_file_starts_over() {
+    fn each_commit_is_known_until_it_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = Connection::open(folder.path().join("app.db")).unwrap();
-        connection
-            .execute_batch(
-                "PRAGMA page_size = 512; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
-                 CREATE TABLE log(id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
-            )
-            .unwrap();
+        let connection = database(&folder);
         let mut commits = WalCommits::default();
         assert_eq!(look(&connection, &mut commits), None);
         for _ in 0..3 {
@@ -324,8 +295,9 @@ mod tests {
             assert_eq!(look(&connection, &mut commits), Some(wanted.to_vec()));
             assert_eq!(look(&connection, &mut commits), Some(Vec::new()));
             // As many frames again, and more; what is missed is as if it had not been.
-            connection.execute_batch("PRAGMA wal_checkpoint(RESTART)").unwrap();
+            insert(&connection, 1);
             let before = frames(&connection);
+            start_over(&connection);
             while frames(&connection) <= before {
                 insert(&connection, 5000);
             }
@@ -337,5 +309,113 @@ mod tests {
         assert_eq!(look(&connection, &mut commits), None);
         let last = insert(&connection, 1);
         assert_eq!(look(&connection, &mut commits), Some(vec![last]));
+    }
+
+    #[test]
+    fn what_was_not_read_before_the_file_started_over_is_read_where_it_still_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = database(&folder);
+        let mut commits = WalCommits::default();
+        insert(&connection, 3000);
+        look(&connection, &mut commits);
+        for _ in 0..3 {
+            let mut wanted = [1, 30, 1000].map(|rows| insert(&connection, rows)).to_vec();
+            // Rolled back and beyond the end, its frames are still there.
+            connection.execute_batch("PRAGMA cache_size = 5; BEGIN").unwrap();
+            insert(&connection, 2000);
+            connection.execute_batch("ROLLBACK; PRAGMA cache_size = 1000").unwrap();
+            start_over(&connection);
+            wanted.extend([1, 40, 1].map(|rows| insert(&connection, rows)));
+            assert_eq!(look(&connection, &mut commits), Some(wanted));
+            assert_eq!(look(&connection, &mut commits), Some(Vec::new()));
+            // Others are at it: nothing is committed yet.
+            insert(&connection, 3000);
+            look(&connection, &mut commits).unwrap();
+            let last = insert(&connection, 700);
+            start_over(&connection);
+            connection.execute_batch("PRAGMA cache_size = 5; BEGIN").unwrap();
+            insert(&connection, 200);
+            let reader = Connection::open(connection.path().unwrap()).unwrap();
+            assert_eq!(frames(&reader), 0);
+            assert_eq!(commits.read(&mut wal(&connection), 0).unwrap(), Some(vec![last]));
+            assert_eq!(commits.read(&mut wal(&connection), 0).unwrap(), Some(Vec::new()));
+            connection.execute_batch("COMMIT; PRAGMA cache_size = 1000").unwrap();
+            let last = connection.last_insert_rowid();
+            assert_eq!(look(&connection, &mut commits), Some(vec![last]));
+        }
+    }
+
+    #[test]
+    fn what_started_over_twice_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = database(&folder);
+        let mut commits = WalCommits::default();
+        insert(&connection, 3000);
+        look(&connection, &mut commits);
+        for _ in 0..2 {
+            start_over(&connection);
+            insert(&connection, 1);
+        }
+        assert_eq!(look(&connection, &mut commits), None);
+    }
+
+    /// A commit that was never announced is in the file like any other. What a snapshot shows decides.
+    #[test]
+    fn a_path_that_no_snapshot_has_is_not_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = database(&folder);
+        let mut commits = WalCommits::default();
+        insert(&connection, 3000);
+        look(&connection, &mut commits);
+        let unannounced = insert(&connection, 100);
+        start_over(&connection);
+        insert(&connection, 1);
+        let mut wal = wal(&connection);
+        let frames = frames(&connection);
+        assert!(commits.read(&mut wal, frames).unwrap().unwrap().contains(&unannounced));
+        assert!(commits.is_uncertain());
+        let mut other = path(&connection);
+        other.pages.pop();
+        assert!(!commits.settle(&mut wal, frames, other).unwrap());
+    }
+
+    /// It is of this time by its salts, and was overtaken: a process that is killed while it commits leaves such.
+    #[test]
+    fn a_frame_that_does_not_go_on_from_the_one_before_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = database(&folder);
+        let mut commits = WalCommits::default();
+        insert(&connection, 3000);
+        look(&connection, &mut commits);
+        let file = format!("{}-wal", connection.path().unwrap());
+        let size = || std::fs::metadata(&file).unwrap().len() as usize;
+        let before = size();
+        let known = insert(&connection, 1);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes.extend_from_within(before..size());
+        std::fs::write(&file, bytes).unwrap();
+        start_over(&connection);
+        let last = insert(&connection, 1);
+        assert_eq!(look(&connection, &mut commits), Some(vec![known, last]));
+    }
+
+    /// Another process may be writing, and has come to what is still to be read.
+    #[test]
+    fn frames_that_are_being_overwritten_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = database(&folder);
+        let mut commits = WalCommits::default();
+        insert(&connection, 300);
+        look(&connection, &mut commits);
+        insert(&connection, 3000);
+        start_over(&connection);
+        insert(&connection, 1);
+        // Written, and not committed.
+        connection.execute_batch("PRAGMA cache_size = 5; BEGIN").unwrap();
+        insert(&connection, 2000);
+        let reader = Connection::open(connection.path().unwrap()).unwrap();
+        let mut wal = wal(&connection);
+        assert!(frames(&reader) < commits.frames);
+        assert_eq!(commits.read(&mut wal, frames(&reader)).unwrap(), None);
     }
 }
