@@ -7,7 +7,7 @@ use super::{check_config, print, print_warnings, status};
 use crate::config::environment::LOG_VARIABLE;
 use crate::config::{Environment, Loaded, Problem, Settings};
 use crate::exit::{ExitCode, ExitError};
-use crate::runtime::{self, Reload, ServiceManager, Summary, Surroundings, allocator, signals};
+use crate::runtime::{self, Reload, ServiceManager, Summary, Surroundings, allocator, scheduling, signals};
 use crate::telemetry::{self, LogLevels};
 
 pub(super) fn run(arguments: &RunArguments, environment: &Environment) -> Result<ExitCode, ExitError> {
@@ -30,6 +30,7 @@ fn start(
     environment: &Environment,
 ) -> Result<(), ExitError> {
     allocator::keep_small();
+    scheduling::let_others_go_first();
     block_on(async {
         let deaf = |error| unexpected("cannot listen for signals", &error);
         let (stop, hang_ups) = (signals::stop().map_err(deaf)?, signals::hang_ups().map_err(deaf)?);

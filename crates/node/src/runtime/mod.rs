@@ -17,6 +17,7 @@ mod own_streams;
 mod peers;
 mod reload;
 mod replaced;
+pub mod scheduling;
 mod seq_map;
 mod service_manager;
 pub mod signals;
