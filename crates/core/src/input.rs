@@ -261,7 +261,9 @@ pub struct StreamFacts {
 pub struct Hold {
     /// What it wrote, in rows: what its length is measured against.
     pub rows: u64,
-    /// How long the lock was held, in microseconds.
+    /// How long it took altogether, in microseconds.
+    pub worked_us: u64,
+    /// For how long of that the lock was held, in microseconds: all of it, or only to write down what was worked out before.
     pub held_us: u64,
     /// Somebody else committed since the hold before it.
     pub application_wrote: bool,

@@ -1,10 +1,10 @@
 //! The pace of our transactions: for how long they hold the application's write lock, and for how long they leave it free
 //! afterwards (G1). A controller without a clock: it counts what it is told of holds.
 //!
-//! The goal. While the application writes, a transaction holds the lock for about [`HOLD_TARGET_US`] and then leaves it
-//! free for as long, and for [`PAUSE_MIN_US`] at least: SQLite's busy handler tries again after 1 ms, then after 2, 5 and 10,
-//! so a writer that found the lock taken mostly gets it at its next try, and one that writes without pause keeps half of
-//! the time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each other at once. Four things keep
+//! The goal. While the application writes, a transaction takes about [`HOLD_TARGET_US`]; it holds the lock for a quarter of that when it
+//! gets it late (ADR 0012), else for all of it. Then it leaves the lock free for as long as it held it, and for [`PAUSE_MIN_US`] at
+//! least: SQLite's busy handler tries again after 1 ms, then after 2, 5 and 10, so a writer that found the lock taken mostly gets
+//! it at its next try, and one that writes without pause keeps half of the time. While it does not write, transactions last about [`HOLD_IDLE_US`] and follow each other at once. Four things keep
 //! that from going wrong:
 //!
 //! - *It remembers.* The application counts as writing until our pauses since its last write add up to [`ACTIVE_US`]: it
@@ -20,7 +20,7 @@
 use crate::input::Hold;
 use crate::limits::{APPLY_ROWS_MAX, APPLY_ROWS_MIN, GROUP_ROWS_MAX, HOUSEKEEPING_ROWS};
 
-/// How long the lock is held while the application writes, in microseconds: over when the busy handler looks again (ADR 0010).
+/// How long a transaction takes while the application writes, in microseconds: over when the busy handler looks again (ADR 0010).
 const HOLD_TARGET_US: u64 = 800;
 /// The same while nobody else writes: catching up. Longer would gain little (what a transaction costs beside its rows is a
 /// hundredth of this), and it is what the first write of an application waits.
@@ -117,7 +117,7 @@ impl Pace {
     }
 }
 
-/// What a row of one kind of work costs, in nanoseconds of lock, as the last transactions had it.
+/// What a row of one kind of work costs, in nanoseconds, as the last transactions had it.
 #[derive(Debug)]
 struct Cost(u64);
 
@@ -135,7 +135,7 @@ impl Cost {
     /// Half of what was believed and half of what was seen: a moment in which the machine was busy is no rule, and a table
     /// with more indexes is noticed soon.
     fn learn(&mut self, hold: Hold) {
-        if let Some(seen) = hold.held_us.saturating_mul(1000).checked_div(hold.rows) {
+        if let Some(seen) = hold.worked_us.saturating_mul(1000).checked_div(hold.rows) {
             self.0 = u64::midpoint(self.0, seen.min(COST_MAX_NS)).max(1);
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     impl Machine {
         fn hold(self, rows: u64, application_wrote: bool) -> Hold {
             let held_us = self.transaction_us + rows * self.row_ns / 1000;
-            Hold { rows, held_us, application_wrote }
+            Hold { rows, worked_us: held_us, held_us, application_wrote }
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
         ) {
             let mut pace = Pace::default();
             for (rows, held_us, application_wrote, kind, left) in holds {
-                let hold = Hold { rows, held_us, application_wrote };
+                let hold = Hold { rows, worked_us: held_us, held_us, application_wrote };
                 let pause_us = match kind {
                     0 => pace.on_applied(hold),
                     1 => pace.on_housekept(hold),

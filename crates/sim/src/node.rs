@@ -236,7 +236,8 @@ impl Node {
 }
 
 fn made_up(hold: Hold, random: &mut Random) -> Hold {
-    Hold { held_us: 1 + random.below(5000), application_wrote: random.chance(50), ..hold }
+    let held_us = 1 + random.below(5000);
+    Hold { worked_us: held_us, held_us, application_wrote: random.chance(50), ..hold }
 }
 
 fn failed(request: StoreRequest, error: &StoreError) -> Input {

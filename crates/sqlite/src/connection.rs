@@ -87,7 +87,7 @@ fn look(path: &Path) -> Result<PathBuf, StoreError> {
 
 fn open_with(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|error| StoreError::from(error).at(path.display()))
+    harmonylite_late_lock::open(path, flags).map_err(|error| StoreError::from(error).at(path.display()))
 }
 
 /// Settings, then the first look into the file.

@@ -4,6 +4,7 @@
 use harmonylite_core::effect::{Housekeep, PublishedPositions};
 use harmonylite_core::input::Housekept;
 use harmonylite_core::planted::{Bug, is_planted};
+use harmonylite_late_lock::Lock;
 use rusqlite::OptionalExtension as _;
 
 use crate::Store;
@@ -14,7 +15,6 @@ use crate::checkpoint::{
 };
 use crate::conflict_log;
 use crate::error::StoreError;
-use crate::hold::Holding;
 use crate::meta::{CHANGE_LOG_GLOBAL, key};
 use crate::session::Session;
 use crate::stamp::stamp;
@@ -32,8 +32,16 @@ impl Store {
         if !self.housekeeping_is_due(request, now_ms)? {
             return Ok(Housekept::default());
         }
-        let transaction = self.begin_write()?;
-        let holding = Holding::begin(&transaction)?;
+        self.write_late(|store, lock| store.housekeep_with(request, now_ms, lock))
+    }
+
+    fn housekeep_with(
+        &mut self,
+        request: &Housekeep,
+        now_ms: u64,
+        lock: Lock,
+    ) -> Result<Housekept, StoreError> {
+        let transaction = self.begin_writing(lock)?;
         save_published(&transaction, &request.published)?;
         for (source, checkpoint) in moved_checkpoints(&transaction, &request.checkpoints)? {
             save_checkpoint(&transaction, source, checkpoint, 0)?;
@@ -47,8 +55,8 @@ impl Store {
         }
         done.conflicts_remain = conflict_log::is_overfull(&transaction, &self.retention, now_ms)?;
         drop(session);
-        transaction.commit()?;
-        done.hold = self.released(&holding, done.stamped + done.trimmed);
+        let written = transaction.commit()?;
+        done.hold = self.released(&written, done.stamped + done.trimmed);
         Ok(done)
     }
 

@@ -6,6 +6,7 @@
 
 use harmonylite_core::effect::PublishedPositions;
 use harmonylite_core::input::{ApplyFailure, Hold};
+use harmonylite_late_lock::Lock;
 
 use crate::Store;
 use crate::apply::Halt;
@@ -14,7 +15,6 @@ use crate::change_log::{KeyEntries, Stretch, entries, own_version};
 use crate::checkpoint::{Floors, count_log_rows, log_end, mark};
 use crate::conflict_log::mark_restored;
 use crate::error::StoreError;
-use crate::hold::Holding;
 use crate::meta::{self, key};
 use crate::row_version::TableRows;
 use crate::session::Session;
@@ -47,15 +47,23 @@ impl Store {
         published: &PublishedPositions,
         limit: usize,
     ) -> Result<(Hold, u64), StoreError> {
-        let transaction = self.begin_write()?;
-        let holding = Holding::begin(&transaction)?;
+        self.write_late(|store, lock| store.stamp_step_with(published, limit, lock))
+    }
+
+    fn stamp_step_with(
+        &mut self,
+        published: &PublishedPositions,
+        limit: usize,
+        lock: Lock,
+    ) -> Result<(Hold, u64), StoreError> {
+        let transaction = self.begin_writing(lock)?;
         self.require_schema()?;
         let rows = stamp(&Session::new(self), published, limit)?;
         let stamped = mark(&transaction, key::STAMPED)?;
-        transaction.commit()?;
+        let written = transaction.commit()?;
         let left = self.unstamped.rows.saturating_sub(rows as u64);
         self.unstamped = Unstamped { stamped, rows: left, ..self.unstamped };
-        Ok((self.released(&holding, rows as u64), left))
+        Ok((self.released(&written, rows as u64), left))
     }
 
     /// Only what came since the last count is counted.

@@ -11,6 +11,7 @@ use crate::capture::{self, Repaired, Survey};
 use crate::catalog::{Catalog, UNREAD};
 use crate::connection;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::hold::Chances;
 use crate::identifier::quote;
 use crate::limits::{ConflictRetention, Limits};
 use crate::log_ends::LogEnds;
@@ -84,6 +85,8 @@ pub struct Store {
     pub(crate) retention: ConflictRetention,
     /// `PRAGMA data_version` as the last transaction that wrote saw it.
     pub(crate) data_version: Option<i64>,
+    /// Whether transactions are tried without the lock.
+    pub(crate) chances: Chances,
     /// Tables whose mirrored triggers failed.
     pub(crate) failed_mirrors: mirror::Failed,
     /// What was read for publishing and is not stamped.
@@ -148,6 +151,7 @@ impl Store {
             limits: Limits::default(),
             retention: ConflictRetention::default(),
             data_version: None,
+            chances: Chances::default(),
             failed_mirrors: mirror::Failed::default(),
             sent: Sent::default(),
             log_ends: LogEnds::default(),

@@ -7,7 +7,11 @@ use super::{Finding, TextFile};
 /// Crates whose dependencies are a closed list.
 const CLOSED: &[(&str, &[&str])] = &[
     ("crates/core/Cargo.toml", &["minicbor", "thiserror", "xxhash-rust", "zstd"]),
-    ("crates/sqlite/Cargo.toml", &["harmonylite-core", "rusqlite", "thiserror", "xxhash-rust"]),
+    ("crates/late-lock/Cargo.toml", &["rusqlite", "rustix"]),
+    (
+        "crates/sqlite/Cargo.toml",
+        &["harmonylite-core", "harmonylite-late-lock", "rusqlite", "thiserror", "xxhash-rust"],
+    ),
 ];
 
 /// What a crate must not depend on, but for its tests.

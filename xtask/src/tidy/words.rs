@@ -27,7 +27,8 @@ struct Rule {
 }
 
 const EVERYWHERE: &[&str] = &[""];
-const PRODUCT: &[&str] = &["crates/core/src/", "crates/sqlite/src/", "crates/node/src/"];
+const PRODUCT: &[&str] =
+    &["crates/core/src/", "crates/late-lock/src/", "crates/sqlite/src/", "crates/node/src/"];
 const NODE: &[&str] = &["crates/node/src/"];
 
 const RULES: &[Rule] = &[

@@ -130,7 +130,7 @@ impl Node {
     /// The answer to an apply that did what it should.
     fn applied(&mut self) {
         self.send(Input::Applied(Applied {
-            hold: Hold { rows: 1, held_us: 100, application_wrote: false },
+            hold: Hold { rows: 1, worked_us: 100, held_us: 100, application_wrote: false },
             ..Applied::default()
         }));
     }

@@ -21,6 +21,7 @@ use harmonylite_core::effect::{ApplyBatch, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure};
 use harmonylite_core::model::SourceId;
 use harmonylite_core::planted::{Bug, is_planted};
+use harmonylite_late_lock::Lock;
 
 use self::ahead::{Bodies, decode_ahead};
 pub(crate) use self::halt::Halt;
@@ -35,7 +36,6 @@ use crate::checkpoint::{
 };
 use crate::conflict_log;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::hold::Holding;
 use crate::housekeeping::trim;
 use crate::session::Session;
 use crate::stamp::stamp;
@@ -70,9 +70,12 @@ impl Store {
         if is_planted(Bug::CheckpointApart) {
             self.save_checkpoints_apart(batch)?;
         }
+        self.write_late(|store, lock| store.apply_with(batch, now_ms, lock))
+    }
+
+    fn apply_with(&mut self, batch: &ApplyBatch, now_ms: u64, lock: Lock) -> Result<Applied, Halt> {
         let ahead = decode_ahead(&batch.groups);
-        let transaction = self.begin_write()?;
-        let holding = Holding::begin(&transaction)?;
+        let transaction = self.begin_writing(lock)?;
         self.require_schema()?;
         let session = Session::new(self);
         if session.publish {
@@ -85,10 +88,10 @@ impl Store {
         work.save(batch)?;
         let (mut applied, failed_mirrors) = (work.applied, work.failed_mirrors);
         drop(session);
-        transaction.commit()?;
+        let written = transaction.commit()?;
         applied.reports_changed = self.leave_behind(failed_mirrors);
         let rows = batch.groups.iter().map(|group| group.rows).sum();
-        applied.hold = self.released(&holding, rows);
+        applied.hold = self.released(&written, rows);
         Ok(applied)
     }
 

@@ -52,6 +52,60 @@ fn a_long_log_is_stamped_in_short_transactions_and_then_the_apply_has_its_turn()
     panic!("{left:?} rows left, and nothing applied");
 }
 
+/// An application that writes in the middle of what the store does, `times` times.
+fn write_in_between(node: &mut Node, times: i64) {
+    let application = node.another_application();
+    let mut left = times;
+    node.store
+        .on_progress(move || {
+            if left > 0 {
+                // It does not wait: nobody may be in its way.
+                application.execute("INSERT INTO t VALUES(?1, 'between')", [-left]).unwrap();
+                left -= 1;
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_application_writes_while_an_apply_is_worked_out_and_keeps_what_it_wrote() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(1, &insert(1..3_000));
+    cluster.publish(1);
+    cluster.run(2, "INSERT INTO t VALUES(5000, 'before')");
+    write_in_between(&mut cluster.nodes[1], 1);
+    let applied = cluster.deliver(1, 2, 1);
+    assert_eq!(applied.rows_applied.values().sum::<u64>(), 2_999);
+    assert!(applied.hold.held_us < applied.hold.worked_us, "{:?}", applied.hold);
+    assert_eq!(cluster.nodes[1].query("SELECT id FROM t WHERE v IN ('before', 'between')"), ["-1", "5000"]);
+    cluster.converge();
+    cluster.assert_equal();
+}
+
+#[test]
+fn an_apply_that_is_always_interrupted_takes_the_lock_and_comes_to_an_end() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(1, &insert(1..3_000));
+    cluster.publish(1);
+    // More than it is tried, once in each.
+    let application = cluster.nodes[1].another_application();
+    let mut id = 0;
+    cluster.nodes[1]
+        .store
+        .on_progress(move || {
+            id -= 1;
+            // Shut out, it goes on without.
+            let _busy = application.execute("INSERT INTO t VALUES(?1, 'between')", [id]);
+        })
+        .unwrap();
+    let applied = cluster.deliver(1, 2, 1);
+    assert_eq!(applied.rows_applied.values().sum::<u64>(), 2_999);
+    assert_eq!(applied.hold.held_us, applied.hold.worked_us);
+    cluster.nodes[1].store.on_progress(|| {}).unwrap();
+    cluster.converge();
+    cluster.assert_equal();
+}
+
 #[test]
 fn housekeeping_stamps_and_trims_as_much_as_it_is_asked_to() {
     let mut node = Node::new(1, SCHEMA);

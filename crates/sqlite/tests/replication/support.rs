@@ -74,6 +74,14 @@ impl Node {
         (self.chain, self.consumed, self.directory)
     }
 
+    /// Of the same database. It does not wait for a lock.
+    pub(crate) fn another_application(&self) -> Connection {
+        let connection = Connection::open(self.path()).unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
+        connection
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("app.db")
     }
