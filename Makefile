@@ -76,7 +76,7 @@ chaos-tools:
 tour-tools:
 	@tools/install-iproute2
 
-# Without a sanitizer: our code is safe Rust, and the C below it would not be instrumented. cargo-fuzz asks for flags of
+# Without a sanitizer: what is fuzzed is safe Rust, and the C below it would not be instrumented. cargo-fuzz asks for flags of
 # the compiler that a stable one takes only with RUSTC_BOOTSTRAP. What is tried in memory is tried more often.
 FUZZ := RUSTC_BOOTSTRAP=1 TMPDIR=$(firstword $(wildcard /dev/shm /tmp)) $(TOOLS)/bin/cargo-fuzz
 FUZZ_OPTIONS := --fuzz-dir fuzz --sanitizer none --target-dir target/fuzz
