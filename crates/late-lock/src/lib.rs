@@ -58,6 +58,13 @@ pub fn is_pending(connection: &Connection) -> bool {
     vfs::control(connection, vfs::Request::IsPending) == ffi::SQLITE_OK
 }
 
+/// Can the transaction that is open only be rolled back? So it is when its cache was full and the lock could not be had: to go on
+/// would only take memory.
+#[must_use]
+pub fn is_doomed(connection: &Connection) -> bool {
+    vfs::control(connection, vfs::Request::IsDoomed) == ffi::SQLITE_OK
+}
+
 /// Takes the real lock for the transaction that is open. Where it is not pending that changes nothing.
 ///
 /// # Errors

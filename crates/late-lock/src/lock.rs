@@ -29,6 +29,9 @@ enum Held {
     AsTold,
     /// SQLite was told that it is ours; so was the log when that was.
     Pending(Header),
+    /// The same, and it could not be had: the transaction can only be rolled back. A page that was refused counts in the checksums
+    /// of those that SQLite would write after it, which nobody could read again.
+    Doomed,
 }
 
 /// Of one connection.
@@ -49,7 +52,11 @@ impl WriteLock {
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        matches!(self.held, Held::Pending(_))
+        !matches!(self.held, Held::AsTold)
+    }
+
+    pub(super) fn is_doomed(&self) -> bool {
+        matches!(self.held, Held::Doomed)
     }
 
     pub(super) fn clashed(&mut self) -> bool {
@@ -116,19 +123,34 @@ impl WriteLock {
         code
     }
 
-    /// Makes the lock real when it is not; an error is SQLite's code.
+    /// Makes the lock real when it is not; an error is SQLite's code, and the last word on this transaction.
     pub(super) fn take(&mut self, system: System<'_>) -> Result<(), c_int> {
-        let (Held::Pending(header), Some(index)) = (&self.held, &self.index) else { return Ok(()) };
-        let code = system(WRITE, 1, LOCK_EXCLUSIVE);
-        if code != ffi::SQLITE_OK {
-            self.clashed = code == ffi::SQLITE_BUSY;
-            return Err(code);
+        let header = match self.held {
+            Held::AsTold => return Ok(()),
+            Held::Pending(header) => header,
+            Held::Doomed => return Err(ffi::SQLITE_BUSY),
+        };
+        let taken = self.lock_if(header, system);
+        match taken {
+            Ok(()) => self.thaw(),
+            Err(code) => {
+                self.held = Held::Doomed;
+                self.clashed = code == ffi::SQLITE_BUSY;
+            }
         }
-        if index.header() == *header {
-            self.thaw();
+        taken
+    }
+
+    /// If the log is as it was then.
+    fn lock_if(&self, header: Header, system: System<'_>) -> Result<(), c_int> {
+        let index = self.index.as_ref().ok_or(ffi::SQLITE_IOERR_SHMLOCK)?;
+        match system(WRITE, 1, LOCK_EXCLUSIVE) {
+            ffi::SQLITE_OK => {}
+            code => return Err(code),
+        }
+        if index.header() == header {
             return Ok(());
         }
-        self.clashed = true;
         match system(WRITE, 1, UNLOCK_EXCLUSIVE) {
             ffi::SQLITE_OK => Err(ffi::SQLITE_BUSY),
             code => Err(code),

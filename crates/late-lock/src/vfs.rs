@@ -21,6 +21,8 @@ pub(super) enum Request {
     Prefer(Lock),
     /// Yes is `SQLITE_OK`.
     IsPending,
+    /// Yes is `SQLITE_OK`.
+    IsDoomed,
     Take,
     /// Yes is `SQLITE_OK`.
     Clashed,
@@ -33,7 +35,7 @@ const REQUEST: c_int = 4_800_012;
 static SYSTEM: AtomicPtr<sqlite3_vfs> = AtomicPtr::new(ptr::null_mut());
 
 /// A file as SQLite has it: this, and right behind it the one of its own VFS.
-#[repr(C, align(16))]
+#[repr(C)]
 struct LayerFile {
     base: sqlite3_file,
     role: Role,
@@ -196,6 +198,7 @@ unsafe extern "C" fn file_control(file: *mut sqlite3_file, number: c_int, argume
             ffi::SQLITE_OK
         }
         Request::IsPending => yes(lock.is_pending()),
+        Request::IsDoomed => yes(lock.is_doomed()),
         Request::Clashed => yes(lock.clashed()),
         // SAFETY: as above.
         Request::Take => unsafe { take(file) },

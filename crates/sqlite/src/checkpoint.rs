@@ -89,12 +89,6 @@ pub(crate) fn raise_observed(connection: &Connection, to: i64) -> Result<(), Sto
     Ok(())
 }
 
-/// Writes it as it is: the smallest change there is.
-pub(crate) fn touch_clock(connection: &Connection) -> Result<(), StoreError> {
-    connection.prepare_cached(&format!("UPDATE main.{CLOCK} SET observed = observed"))?.execute([])?;
-    Ok(())
-}
-
 /// The published positions as saved (R6).
 pub(crate) fn published(connection: &Connection) -> Result<PublishedPositions, StoreError> {
     let by_shard = collect(connection, &format!("SELECT shard, through FROM main.{PUBLISHED}"), |row| {

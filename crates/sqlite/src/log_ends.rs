@@ -139,7 +139,7 @@ impl Store {
         let Some(mut wal) = WalFile::open(&path).map_err(unreadable)? else { return Ok(None) };
         let mut all = Some(Vec::new());
         for _ in 0..SNAPSHOTS {
-            let Some(frames) = self.wal_frames()? else { break };
+            let Some(frames) = self.wal_frames()? else { return Ok(None) };
             match (self.wal_commits.read(&mut wal, frames).map_err(unreadable)?, &mut all) {
                 (Some(ends), Some(all)) => all.extend(ends),
                 _ => all = None,
@@ -147,15 +147,30 @@ impl Store {
             if !self.wal_commits.is_uncertain() {
                 return Ok(all);
             }
-            let Some(last) = self.last_path()? else { break };
+            let Some(last) = self.last_path()? else { return Ok(None) };
             // Whoever committed in between may have moved it.
             if self.wal_frames()? == Some(frames) {
                 let known = self.wal_commits.settle(&mut wal, frames, last).map_err(unreadable)?;
-                return Ok(all.filter(|_| known));
+                return all.filter(|_| known).map(|ends| self.log_rows_of(ends)).transpose();
             }
         }
-        self.wal_commits.lose();
         Ok(None)
+    }
+
+    /// Those of `ids` that are in the log. (Those of a commit that was never announced are not.)
+    fn log_rows_of(&self, mut ids: Vec<i64>) -> Result<Vec<i64>, StoreError> {
+        let sql = format!("SELECT 1 FROM main.{CHANGE_LOG_GLOBAL} WHERE id = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut failed = Ok(());
+        ids.retain(|id| {
+            let exists = statement.exists([id]);
+            exists.unwrap_or_else(|error| {
+                failed = Err(error);
+                false
+            })
+        });
+        failed?;
+        Ok(ids)
     }
 
     fn last_path(&self) -> Result<Option<LastPath>, StoreError> {

@@ -11,7 +11,6 @@
 use rusqlite::Connection;
 
 use crate::Store;
-use crate::checkpoint::touch_clock;
 use crate::error::StoreError;
 
 /// Pages in the log from which we write back: below the 1000 of SQLite's default, by what a short transaction adds.
@@ -85,7 +84,6 @@ impl Store {
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
         }
-        let before = pages;
         for _ in 0..PASSES {
             let due = pages.all >= CHECKPOINT_PAGES.max(self.wal.not_before);
             if !due || pages.all == pages.checkpointed {
@@ -99,23 +97,8 @@ impl Store {
             }
             pages = done;
         }
-        if pages.checkpointed > before.checkpointed && pages.checkpointed == pages.all {
-            self.start_over()?;
-        }
         self.wal.pages = pages.all;
         self.wal_size(pages).map(Some)
-    }
-
-    /// Everything is written back, so whoever writes next starts the log over, and syncs its header while everybody else is
-    /// shut out. Better a transaction that does nothing else than one of the application, or one of ours that is long.
-    fn start_over(&self) -> Result<(), StoreError> {
-        // Somebody who writes just now does it.
-        let transaction = match self.begin_write() {
-            Err(error) if error.is_busy() => return Ok(()),
-            begun => begun?,
-        };
-        touch_clock(&transaction)?;
-        Ok(transaction.commit()?)
     }
 
     /// So many frames the log has up to the last commit; `None` without such a log, or while somebody is at it.

@@ -158,6 +158,10 @@ impl WalFile {
                     Some(true) => next += 1,
                 }
             }
+            if !bytes.len().is_multiple_of(size) {
+                // Cut off in the middle: nobody knows what was behind it.
+                return Ok(None);
+            }
             if (bytes.len() as u64) < wanted {
                 break;
             }

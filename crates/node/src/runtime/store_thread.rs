@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::clock::wall_ms;
 use super::letters::LettersCall;
+use super::scheduling::let_others_go_before_this_thread;
 use super::wal::{WalReport, WalView};
 use super::watchdog::Progress;
 
@@ -106,6 +107,7 @@ pub(crate) fn start(
         data_version: None,
         look: None,
         ends_unknown: false,
+        batch: true,
     };
     let join = std::thread::Builder::new().name("store".to_owned()).spawn(move || thread.run(&receiver))?;
     Ok((handle, join))
@@ -124,6 +126,8 @@ struct StoreThread {
     look: Option<Duration>,
     /// It is said that ends of transactions could not be told.
     ends_unknown: bool,
+    /// This thread is batch work, as the one that started it.
+    batch: bool,
 }
 
 impl StoreThread {
@@ -209,6 +213,10 @@ impl StoreThread {
 
     fn tend_wal(&mut self, again: bool) {
         let look = self.store.tend_wal(again);
+        let has_log = matches!(look, Ok(Some(_)));
+        if std::mem::replace(&mut self.batch, has_log) != has_log {
+            let_others_go_before_this_thread(has_log);
+        }
         self.wal.on_look(look);
     }
 

@@ -1,6 +1,7 @@
 //! What the application notices of us while other nodes' changes are applied: nothing fails, and the log of its database
 //! stays short (G1).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harmonylite_testkit::{Cluster, Context as _, Node, Proxy, Result, Writer, ensure, wait};
@@ -82,6 +83,38 @@ fn nodes_that_were_cut_off_for_a_large_backlog_on_both_sides_become_equal_by_the
     wait_number(&cluster.nodes[0], "SELECT count(*) FROM note", written as i64)?;
     cluster.wait_equal(&["item", "note"], DEADLINE)?;
     ensure!(rows_applied(&cluster.nodes[1], 1)? == ROWS as i64);
+    no_panics(&cluster)
+}
+
+/// How the kernel schedules the threads of a process: their names, and the policy of sched.h.
+fn policies(pid: u32) -> Result<BTreeMap<String, i32>> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+    let policy = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+        // The name stands in brackets, and the policy in the 41st field (proc_pid_stat(5)).
+        let (name, rest) = stat.rsplit_once(')').context("a name")?;
+        let name = name.split_once('(').context("a name")?.1.to_owned();
+        Ok((name, rest.split_whitespace().nth(41 - 3).context("a policy")?.parse()?))
+    };
+    threads.map(policy).collect()
+}
+
+#[test]
+fn an_application_goes_first_on_the_processor_but_before_who_holds_its_lock_while_the_disk_syncs()
+-> Result<()> {
+    const BATCH: i32 = 3;
+    let mut cluster = Cluster::new(BINARY, 2, SCHEMA)?;
+    cluster.nodes[1].query::<String>("PRAGMA journal_mode = DELETE")?;
+    cluster.start_all()?;
+    cluster.wait_following(DEADLINE)?;
+    for (node, store) in cluster.nodes.iter().zip([BATCH, 0]) {
+        let pid = node.process().context("it runs")?.pid();
+        wait("the policy of the store's thread", DEADLINE, || {
+            policies(pid).is_ok_and(|all| all.get("store") == Some(&store))
+        })?;
+        let others: Vec<_> = policies(pid)?.into_iter().filter(|(name, _)| name != "store").collect();
+        ensure!(!others.is_empty() && others.iter().all(|(_, policy)| *policy == BATCH), "{others:?}");
+    }
     no_panics(&cluster)
 }
 
