@@ -57,8 +57,8 @@ pub(crate) struct WalCommits {
     /// As the last of these frames left it; `None`: not known, and nor is what the commits behind it add.
     path: Option<LastPath>,
     /// Nobody said how many frames there were before the file started over: they were read to where they end. A commit that was
-    /// written down but not announced, by a process that was killed just then, would be among them. So the path has to be
-    /// that of a snapshot.
+    /// written down but not announced, by a process that was killed just then, would be the last of them. So where that one ends is not
+    /// told, and the path has to be that of a snapshot.
     uncertain: bool,
 }
 
@@ -99,9 +99,9 @@ impl WalCommits {
                 return Ok(None);
             }
             let rest = Frames::Rest(self.frames, self.salts);
-            if follow(&mut path, wal, &rest, &mut ends)?.is_none() {
-                return Ok(None);
-            }
+            let Some(before_last) = follow(&mut path, wal, &rest, &mut ends)? else { return Ok(None) };
+            // Only the last one may be such a commit: the next one would have overwritten it.
+            ends.truncate(before_last);
             *self = Self { salts: wal.salts, frames: 0, path: None, uncertain: true };
         }
         if frames < self.frames {
@@ -116,15 +116,15 @@ impl WalCommits {
     }
 }
 
-/// How many frames were read; `None`: they cannot be followed.
+/// How many of `ends` are there without the last commit; `None`: the frames cannot be followed.
 fn follow(
     path: &mut LastPath,
     wal: &mut WalFile,
     frames: &Frames,
     ends: &mut Vec<i64>,
-) -> Result<Option<u64>> {
-    let mut written = HashMap::new();
-    wal.read(frames, |frame: &Frame<'_>| {
+) -> Result<Option<usize>> {
+    let (mut written, mut before_last) = (HashMap::new(), ends.len());
+    let read = wal.read(frames, |frame: &Frame<'_>| {
         let (page, content) = (frame.page(), frame.content());
         if page == FIRST_PAGE && number(content, SCHEMA_COOKIE) != path.cookie {
             return false;
@@ -134,10 +134,12 @@ fn follow(
         if !frame.is_last() {
             return true;
         }
+        before_last = ends.len();
         let end = path.after(&written);
         written.clear();
         end.map(|end| ends.extend(end)).is_ok()
-    })
+    })?;
+    Ok(read.map(|_| before_last))
 }
 
 impl LastPath {
@@ -320,6 +322,8 @@ mod tests {
         look(&connection, &mut commits);
         for _ in 0..3 {
             let mut wanted = [1, 30, 1000].map(|rows| insert(&connection, rows)).to_vec();
+            // Where the last one ends is not told.
+            insert(&connection, 1);
             // Rolled back and beyond the end, its frames are still there.
             connection.execute_batch("PRAGMA cache_size = 5; BEGIN").unwrap();
             insert(&connection, 2000);
@@ -331,13 +335,14 @@ mod tests {
             // Others are at it: nothing is committed yet.
             insert(&connection, 3000);
             look(&connection, &mut commits).unwrap();
-            let last = insert(&connection, 700);
+            let known = insert(&connection, 350);
+            insert(&connection, 350);
             start_over(&connection);
             connection.execute_batch("PRAGMA cache_size = 5; BEGIN").unwrap();
             insert(&connection, 200);
             let reader = Connection::open(connection.path().unwrap()).unwrap();
             assert_eq!(frames(&reader), 0);
-            assert_eq!(commits.read(&mut wal(&connection), 0).unwrap(), Some(vec![last]));
+            assert_eq!(commits.read(&mut wal(&connection), 0).unwrap(), Some(vec![known]));
             assert_eq!(commits.read(&mut wal(&connection), 0).unwrap(), Some(Vec::new()));
             connection.execute_batch("COMMIT; PRAGMA cache_size = 1000").unwrap();
             let last = connection.last_insert_rowid();
@@ -359,24 +364,24 @@ mod tests {
         assert_eq!(look(&connection, &mut commits), None);
     }
 
-    /// A commit that was never announced is in the file like any other. What a snapshot shows decides.
+    /// A commit that was never announced is in the file like any other. It may have moved the path, too: what a snapshot shows decides.
     #[test]
-    fn a_path_that_no_snapshot_has_is_not_the_path() {
+    fn the_last_commit_before_the_file_started_over_may_have_been_none() {
         let folder = tempfile::tempdir().unwrap();
         let connection = database(&folder);
         let mut commits = WalCommits::default();
         insert(&connection, 3000);
         look(&connection, &mut commits);
-        let unannounced = insert(&connection, 100);
+        let (known, unannounced) = (insert(&connection, 100), insert(&connection, 100));
         start_over(&connection);
-        insert(&connection, 1);
-        let mut wal = wal(&connection);
-        let frames = frames(&connection);
-        assert!(commits.read(&mut wal, frames).unwrap().unwrap().contains(&unannounced));
+        let last = insert(&connection, 1);
+        assert!(known < unannounced);
+        let (frames, mut file) = (frames(&connection), wal(&connection));
+        assert_eq!(commits.read(&mut file, frames).unwrap(), Some(vec![known, last]));
         assert!(commits.is_uncertain());
         let mut other = path(&connection);
         other.pages.pop();
-        assert!(!commits.settle(&mut wal, frames, other).unwrap());
+        assert!(!commits.settle(&mut file, frames, other).unwrap());
     }
 
     /// It is of this time by its salts, and was overtaken: a process that is killed while it commits leaves such.
@@ -391,11 +396,13 @@ mod tests {
         let size = || std::fs::metadata(&file).unwrap().len() as usize;
         let before = size();
         let known = insert(&connection, 1);
+        insert(&connection, 1);
         let mut bytes = std::fs::read(&file).unwrap();
         bytes.extend_from_within(before..size());
         std::fs::write(&file, bytes).unwrap();
         start_over(&connection);
         let last = insert(&connection, 1);
+        // With what was added the last but one would be another.
         assert_eq!(look(&connection, &mut commits), Some(vec![known, last]));
     }
 

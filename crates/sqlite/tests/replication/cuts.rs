@@ -159,20 +159,21 @@ fn a_transaction_that_does_not_fit_into_memory_ends_once_or_never() {
     assert_eq!(ends_by_wal(&mut node), [first, second, third]);
 }
 
-/// Its first frames are those of others then. What nobody has read yet stands behind them.
+/// Its first frames are those of others then. What nobody has read yet stands behind them; but the last commit there may have
+/// been none.
 #[test]
 fn a_write_ahead_log_that_starts_over_is_read_where_nobody_has_overwritten_it() {
     let mut node = seen(1);
     let first = commit(&node, "INSERT INTO t VALUES(1, 'a')");
     node.store.note_log_ends().unwrap();
     let second = commit(&node, "INSERT INTO t VALUES(2, 'b')");
-    let third = commit(&node, "INSERT INTO t VALUES(3, 'c')");
+    commit(&node, "INSERT INTO t VALUES(3, 'c')");
     node.run("PRAGMA wal_checkpoint(RESTART)");
     let fourth = commit(&node, "INSERT INTO t VALUES(4, 'd')");
     let fifth = commit(&node, "INSERT INTO t VALUES(5, 'e')");
-    assert_eq!(ends_by_wal(&mut node), [first, second, third, fourth, fifth]);
+    assert_eq!(ends_by_wal(&mut node), [first, second, fourth, fifth]);
     let sixth = commit(&node, "INSERT INTO t VALUES(6, 'f')");
-    assert_eq!(ends_by_wal(&mut node), [first, second, third, fourth, fifth, sixth]);
+    assert_eq!(ends_by_wal(&mut node), [first, second, fourth, fifth, sixth]);
 }
 
 #[test]
