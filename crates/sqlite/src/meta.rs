@@ -87,6 +87,8 @@ pub(crate) mod key {
     pub(crate) const SHARDS: &str = "shards";
     /// The members that this node knows, as the core encodes them.
     pub(crate) const MEMBERS: &str = "members";
+    /// How often we made the write-ahead log start over.
+    pub(crate) const LOG_STARTS: &str = "log_starts";
 }
 
 /// The format of our tables that this build writes.

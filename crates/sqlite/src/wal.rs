@@ -8,10 +8,12 @@
 //! A reader that stays in its snapshot keeps pages after it from being written back, and the log grows (nothing can be done
 //! about that from here but to say so).
 
+use harmonylite_late_lock::Lock;
 use rusqlite::Connection;
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::meta::{key, read_integer, write_integer};
 
 /// Pages in the log from which we write back: below the 1000 of SQLite's default, by what a short transaction adds.
 const CHECKPOINT_PAGES: u64 = 800;
@@ -84,6 +86,7 @@ impl Store {
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
         }
+        let before = pages;
         for _ in 0..PASSES {
             let due = pages.all >= CHECKPOINT_PAGES.max(self.wal.not_before);
             if !due || pages.all == pages.checkpointed {
@@ -97,8 +100,26 @@ impl Store {
             }
             pages = done;
         }
+        if pages.checkpointed > before.checkpointed && pages.checkpointed == pages.all {
+            self.start_over()?;
+        }
         self.wal.pages = pages.all;
         self.wal_size(pages).map(Some)
+    }
+
+    /// Everything is written back, so whoever writes next starts the log over, and syncs its header while everybody else is
+    /// shut out. Better a transaction that does nothing else than one of the application, or a longer one of ours.
+    fn start_over(&self) -> Result<(), StoreError> {
+        // Somebody who writes just now does it.
+        let writing = match self.begin_writing(Lock::Early) {
+            Err(error) if error.is_busy() => return Ok(()),
+            begun => begun?,
+        };
+        // A transaction that changes nothing would leave the log as it is.
+        let starts = read_integer(&writing, key::LOG_STARTS)?.unwrap_or(0);
+        write_integer(&writing, key::LOG_STARTS, starts + 1)?;
+        writing.commit()?;
+        Ok(())
     }
 
     /// So many frames the log has up to the last commit; `None` without such a log, or while somebody is at it.
