@@ -24,10 +24,14 @@ impl Cluster {
     /// As [`Node::new`].
     pub fn new(binary: impl AsRef<Path>, size: usize, schema: &str) -> Result<Cluster> {
         let ids = 1..=size as u64;
-        let nodes: Vec<Node> = ids.map(|id| Node::new(&binary, id, schema)).collect::<Result<_>>()?;
+        Ok(Cluster::of(ids.map(|id| Node::new(&binary, id, schema)).collect::<Result<_>>()?))
+    }
+
+    /// These nodes, none of which runs yet; from now on they know each other.
+    pub fn of(nodes: Vec<Node>) -> Cluster {
         let mut cluster = Cluster { nodes };
         cluster.name_peers();
-        Ok(cluster)
+        cluster
     }
 
     /// Nodes 1 .. n that do not run yet and share the streams of the NATS servers at `urls`.

@@ -16,6 +16,7 @@ mod workload;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// Kindness and cut-off: let the nodes and their applications run on all processors, instead of one for each node.
     #[arg(long)]
     share_cores: bool,
+    /// Kindness: let the node that is written to keep its files on the same disk as the application, instead of in memory.
+    #[arg(long)]
+    share_disk: bool,
     /// Measure this binary instead of building one.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -85,7 +89,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         memory::measure(&binary, options.backlog, &mut report)?;
     }
     if wanted(Subject::Kindness) {
-        kindness::measure(&binary, cores, options.repeat, options.phase_s, &mut report)?;
+        let plan = kindness::Plan {
+            cores,
+            share_disk: options.share_disk,
+            repeat: options.repeat,
+            phase: Duration::from_secs(options.phase_s),
+        };
+        kindness::measure(&binary, plan, &mut report)?;
     }
     if wanted(Subject::Cutoff) {
         cutoff::measure(&binary, cores, options.backlog, &mut report)?;
