@@ -263,10 +263,14 @@ pub struct Hold {
     pub rows: u64,
     /// How long it took altogether, in microseconds.
     pub worked_us: u64,
-    /// For how long of that the lock was held, in microseconds: all of it, or only to write down what was worked out before.
+    /// For how long of that the lock was held, in microseconds.
     pub held_us: u64,
-    /// Somebody else committed since the hold before it.
-    pub application_wrote: bool,
+    /// It was held only to write down what was worked out before, else all the time.
+    pub late: bool,
+    /// How often somebody else committed since the hold before it; 1 when that is all that is known.
+    pub application_writes: u64,
+    /// How long ago the hold before it ended when this one did, in microseconds; 0 for the first.
+    pub apart_us: u64,
 }
 
 /// What an apply did.

@@ -4,7 +4,9 @@
 //! memory is exchanged: the same pages that all others share, or private ones.
 
 use std::ffi::c_void;
-use std::ptr;
+use std::ops::Range;
+use std::sync::atomic::{Ordering, fence};
+use std::{ptr, slice};
 
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap, mremap_fixed, munmap};
 
@@ -14,12 +16,51 @@ pub(super) const BYTES: usize = 32 << 10;
 /// (walformat.html, section 2.1.1).
 const HEADER: usize = 48;
 
-/// Ends the process (SQLite called us). The kernel may have taken the old memory away before it found that there is none for the new
-/// one. Nothing of the transaction is in the files: the next start finds all as if it had never begun.
+/// Where the entries of the frames begin, behind the headers and the marks of readers, and where the slots (walformat.html,
+/// section 2.2).
+const ENTRIES: usize = 136;
+const SLOTS: usize = 16 << 10;
+/// So many frames have their entries in this part.
+pub(super) const FRAMES_IN_PART: usize = (SLOTS - ENTRIES) / size_of::<u32>();
+
+/// Ends the process (SQLite called us). The kernel may have taken the old memory away before it found that there is none
+/// for the new one. Nothing of the transaction is in the files: the next start finds all as if it had never begun.
 const GONE: &str = "no memory for the shared index of the write-ahead log";
 
 /// What the header was.
-pub(super) type Header = [u8; HEADER];
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(super) struct Header([u8; HEADER]);
+
+/// Where in it are told: how many transactions were committed, the size of a page, and how many frames are committed
+/// (walformat.html, section 2.1.1).
+const COMMITS: usize = 8;
+const PAGE_SIZE: usize = 14;
+const FRAMES: usize = 16;
+
+impl Header {
+    /// In bytes. The largest size does not fit in two bytes, and is told as 1.
+    pub(super) fn page_size(&self) -> i64 {
+        let told = u16::from_ne_bytes([self.0[PAGE_SIZE], self.0[PAGE_SIZE + 1]]);
+        if told == 1 { 1 << 16 } else { i64::from(told) }
+    }
+
+    /// How many transactions were committed, modulo 2^32.
+    pub(super) fn commits(&self) -> u32 {
+        self.number(COMMITS)
+    }
+
+    /// The frames of the log that are committed.
+    pub(super) fn frames(&self) -> usize {
+        self.number(FRAMES) as usize
+    }
+
+    fn number(&self, at: usize) -> u32 {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.0[at..at + 4]);
+        u32::from_ne_bytes(bytes)
+    }
+}
 
 /// The part under an address of its own. There is a mapping of ours behind it at any moment, or another thread could get the place.
 #[derive(Debug)]
@@ -68,6 +109,85 @@ impl Index {
             assert!(frozen.is_ok(), "{GONE}");
             ptr::copy_nonoverlapping(self.everybodys.cast::<u8>(), self.own.cast::<u8>(), BYTES);
         }
+    }
+
+    /// Cleans the copy of what is behind so many frames: others may have been writing there when it was made, and half of
+    /// that may be in it. Without that nobody would see those entries, but SQLite would put ours behind them.
+    pub(super) fn clean(&self, frames: usize) {
+        // SAFETY: see `entries`.
+        unsafe {
+            let (pages, slots) = self.entries();
+            pages[frames.min(FRAMES_IN_PART)..].fill(0);
+            for slot in slots {
+                if usize::from(*slot) > frames {
+                    *slot = 0;
+                }
+            }
+        }
+    }
+
+    /// Has the copy an entry for the frame behind so many?
+    pub(super) fn has_more_than(&self, frames: usize) -> bool {
+        // SAFETY: see `entries`.
+        unsafe { self.entries().0.get(frames).is_none_or(|page| *page != 0) }
+    }
+
+    /// Of the copy: the page of every frame, and the slots by which a page's frames are found (walformat.html, section 2.2).
+    ///
+    /// # Safety
+    /// It is one: after `freeze`, before `thaw`. Nobody else writes there, and SQLite, which does, is on this thread and called us.
+    unsafe fn entries<'i>(&self) -> (&'i mut [u32], &'i mut [u16]) {
+        // SAFETY: both lie within the part, aligned; see above.
+        unsafe {
+            let entries = self.own.cast::<u8>().add(ENTRIES);
+            let slots = self.own.cast::<u8>().add(SLOTS);
+            (
+                slice::from_raw_parts_mut(entries.cast(), FRAMES_IN_PART),
+                slice::from_raw_parts_mut(slots.cast(), (BYTES - SLOTS) / size_of::<u16>()),
+            )
+        }
+    }
+
+    /// Makes everybody see what SQLite wrote into the copy: first what frames there are, then that they count. Between
+    /// the two headers and what lies before the entries there are the marks of readers and of who writes back, which are
+    /// never ours.
+    ///
+    /// The lock must be real, and the header in the shared memory what it was when the copy was made.
+    pub(super) fn publish(&self) {
+        // SAFETY: both are mapped, of that length, and words divide it. Who reads there meanwhile looks at entries
+        // that do not change, and at headers, of which it takes none that is not there twice.
+        unsafe {
+            self.copy_out(ENTRIES..BYTES);
+            fence(Ordering::SeqCst);
+            self.copy_out(HEADER..2 * HEADER);
+            fence(Ordering::SeqCst);
+            self.copy_out(0..HEADER);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Writes what differs.
+    ///
+    /// # Safety
+    /// As in `publish`.
+    unsafe fn copy_out(&self, bytes: Range<usize>) {
+        let words = |bytes| bytes / size_of::<u64>();
+        for word in words(bytes.start)..words(bytes.end) {
+            // SAFETY: as in `publish`.
+            unsafe {
+                let ours = self.own.cast::<u64>().add(word).read();
+                let theirs = self.everybodys.cast::<u64>().add(word);
+                if theirs.read_volatile() != ours {
+                    theirs.write_volatile(ours);
+                }
+            }
+        }
+    }
+
+    /// What the header of the copy is.
+    pub(super) fn own_header(&self) -> Header {
+        // SAFETY: mapped (see new).
+        unsafe { ptr::read_volatile(self.own.cast::<Header>()) }
     }
 
     /// From now on the connection sees what everybody sees.

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::TempDir;
 
-use super::{Lock, clashed, is_doomed, is_pending, prefer, take};
+mod commits;
+
+use super::{Lock, clashed, commit_at_once, held_for, is_lost, is_pending, prefer};
 
 /// Small pages, so that a few rows fill many.
 const SCHEMA: &str = "PRAGMA page_size = 512; PRAGMA journal_mode = WAL;
@@ -106,7 +108,7 @@ fn count(connection: &Connection, ids: std::ops::RangeInclusive<i64>) -> rusqlit
 }
 
 fn commit(connection: &Connection) -> rusqlite::Result<()> {
-    take(connection)?;
+    commit_at_once(connection)?;
     connection.execute_batch("COMMIT")
 }
 
@@ -120,14 +122,12 @@ fn nobody_is_shut_out_before_the_lock_is_taken_and_everybody_after_it() {
     let (ours, application) = (database.ours(), database.application());
     begin(&ours).unwrap();
     count(&ours, 1..=3).unwrap();
-    assert!(is_pending(&ours) && !is_doomed(&ours));
+    assert!(is_pending(&ours) && !is_lost(&ours));
     // It gets the lock, and changes nothing.
     application.execute_batch("BEGIN IMMEDIATE; ROLLBACK").unwrap();
     assert!(counts(&application).is_empty());
-    take(&ours).unwrap();
-    assert!(!is_pending(&ours));
-    assert!(is_busy(&application.execute_batch("BEGIN IMMEDIATE")));
-    ours.execute_batch("COMMIT").unwrap();
+    commit(&ours).unwrap();
+    assert!(!is_pending(&ours) && held_for(&ours).is_some());
     count(&application, 3..=3).unwrap();
     assert_eq!(database.counts(), BTreeMap::from([(1, 1), (2, 1), (3, 2)]));
     assert!(!clashed(&ours));
@@ -229,7 +229,7 @@ fn a_full_cache_writes_nothing_when_another_has_committed() {
     let size = || std::fs::metadata(wal(&database.path)).unwrap().len();
     let before = size();
     count(&ours, 1..=ROWS).unwrap();
-    assert_eq!((is_pending(&ours), is_doomed(&ours), size()), (true, true, before));
+    assert_eq!((is_pending(&ours), is_lost(&ours), size()), (true, true, before));
     assert!(is_busy(&commit(&ours)));
     ours.execute_batch("ROLLBACK").unwrap();
     assert_eq!(database.counts(), BTreeMap::from([(1, 1)]));

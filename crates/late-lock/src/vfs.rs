@@ -5,7 +5,8 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::{mem, ptr};
+use std::time::Duration;
+use std::{mem, ptr, slice};
 
 use rusqlite::Connection;
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs};
@@ -22,10 +23,12 @@ pub(super) enum Request {
     /// Yes is `SQLITE_OK`.
     IsPending,
     /// Yes is `SQLITE_OK`.
-    IsDoomed,
-    Take,
+    IsLost,
+    Commit,
     /// Yes is `SQLITE_OK`.
     Clashed,
+    HeldFor(Option<Duration>),
+    Commits(Option<u32>),
 }
 
 /// The number of our request in SQLite's list: those below 100 are its own.
@@ -76,10 +79,10 @@ fn register_once() -> c_int {
 }
 
 /// Sends `request`; `SQLITE_NOTFOUND` when the connection has no such layer.
-pub(super) fn control(connection: &Connection, mut request: Request) -> c_int {
+pub(super) fn control(connection: &Connection, request: &mut Request) -> c_int {
     // SAFETY: the handle is that of an open connection; our number is answered by `file_control` alone, within the call.
     unsafe {
-        let argument = ptr::from_mut(&mut request).cast::<c_void>();
+        let argument = ptr::from_mut(request).cast::<c_void>();
         ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), REQUEST, argument)
     }
 }
@@ -166,22 +169,32 @@ unsafe extern "C" fn write(
     count: c_int,
     at: sqlite3_int64,
 ) -> c_int {
-    // SAFETY: see the module; SQLite closes the log before the database.
-    if let Role::Log(database) = unsafe { role(file) } {
-        // SAFETY: as above.
-        let taken = unsafe { take(*database) };
-        // While pages only make room in the cache, SQLite takes "busy" for "later".
-        if taken != ffi::SQLITE_OK {
-            return taken;
-        }
+    let system = |bytes: &[u8], at| system!(file, xWrite, bytes.as_ptr().cast(), bytes.len() as c_int, at);
+    // SAFETY: see the module; SQLite has so many bytes there.
+    let bytes = unsafe { slice::from_raw_parts(from.cast::<u8>(), count as usize) };
+    // SAFETY: see the module.
+    match unsafe { role(file) } {
+        Role::Database(_) => system(bytes, at),
+        // SAFETY: as above; SQLite closes the log before the database.
+        Role::Log(database) => match unsafe { write_lock(*database) } {
+            Some(lock) => lock.write(bytes, at, &locks(*database), &system),
+            None => ffi::SQLITE_MISUSE,
+        },
     }
-    system!(file, xWrite, from, count, at)
 }
 
-unsafe fn take(database: *mut sqlite3_file) -> c_int {
-    // SAFETY: the file of the database is one of ours: it is opened through the same VFS.
-    let Role::Database(lock) = (unsafe { role(database) }) else { return ffi::SQLITE_MISUSE };
-    code(lock.take(&|first, count, what| system!(database, xShmLock, first, count, what)))
+/// The one of a database; its file is one of ours: it is opened through the same VFS as its log.
+unsafe fn write_lock<'f>(database: *mut sqlite3_file) -> Option<&'f mut WriteLock> {
+    // SAFETY: handed on.
+    match unsafe { role(database) } {
+        Role::Database(lock) => Some(lock),
+        Role::Log(_) => None,
+    }
+}
+
+/// The locks of a database's shared index.
+fn locks(database: *mut sqlite3_file) -> impl Fn(c_int, c_int, c_int) -> c_int {
+    move |first, count, what| system!(database, xShmLock, first, count, what)
 }
 
 unsafe extern "C" fn file_control(file: *mut sqlite3_file, number: c_int, argument: *mut c_void) -> c_int {
@@ -192,16 +205,23 @@ unsafe extern "C" fn file_control(file: *mut sqlite3_file, number: c_int, argume
     let Role::Database(lock) = (unsafe { role(file) }) else { return ffi::SQLITE_NOTFOUND };
     let yes = |yes| if yes { ffi::SQLITE_OK } else { ffi::SQLITE_NOTFOUND };
     // SAFETY: the number is ours, and `control` sends it with this.
-    match unsafe { &*argument.cast::<Request>() } {
+    match unsafe { &mut *argument.cast::<Request>() } {
         Request::Prefer(preferred) => {
             lock.prefer(*preferred);
             ffi::SQLITE_OK
         }
         Request::IsPending => yes(lock.is_pending()),
-        Request::IsDoomed => yes(lock.is_doomed()),
+        Request::IsLost => yes(lock.is_lost()),
         Request::Clashed => yes(lock.clashed()),
-        // SAFETY: as above.
-        Request::Take => unsafe { take(file) },
+        Request::Commit => code(lock.commit()),
+        Request::Commits(commits) => {
+            *commits = lock.commits();
+            ffi::SQLITE_OK
+        }
+        Request::HeldFor(duration) => {
+            *duration = lock.held_for();
+            ffi::SQLITE_OK
+        }
     }
 }
 
@@ -260,6 +280,13 @@ unsafe extern "C" fn read(
     count: c_int,
     at: sqlite3_int64,
 ) -> c_int {
+    // SAFETY: see write.
+    if let Role::Log(database) = unsafe { role(file) }
+        && let Some(lock) = unsafe { write_lock(*database) }
+        && !lock.may_read(at + i64::from(count))
+    {
+        return ffi::SQLITE_IOERR_READ;
+    }
     system!(file, xRead, into, count, at)
 }
 

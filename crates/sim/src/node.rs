@@ -236,8 +236,11 @@ impl Node {
 }
 
 fn made_up(hold: Hold, random: &mut Random) -> Hold {
-    let held_us = 1 + random.below(5000);
-    Hold { worked_us: held_us, held_us, application_wrote: random.chance(50), ..hold }
+    let worked_us = 1 + random.below(5000);
+    let late = random.chance(50);
+    let held_us = if late { worked_us / 20 } else { worked_us };
+    let application_writes = random.below(3);
+    Hold { worked_us, held_us, late, application_writes, apart_us: random.below(5000), ..hold }
 }
 
 fn failed(request: StoreRequest, error: &StoreError) -> Input {

@@ -12,9 +12,11 @@ use crate::Store;
 use crate::connection::data_version;
 use crate::error::StoreError;
 
-/// How often a transaction is tried without the lock: whoever writes 200 times a second is in the way of every tenth, so
-/// of one in a thousand three times.
-const TRIES: u32 = 3;
+/// How often a transaction is tried without the lock: whoever writes 200 times a second is in the way of every fourth that
+/// works for 1.6 ms, so of one in four thousand each time.
+const TRIES: u32 = 6;
+/// No further one when they have taken so long: a large change set is worked on for longer than the application pauses.
+const TRYING_MAX: Duration = Duration::from_millis(50);
 /// So many transactions get their lock early, at most, after one that was in somebody's way each time.
 const EARLY_MAX: u32 = 64;
 
@@ -47,15 +49,46 @@ impl Chances {
 /// A transaction that writes, from its first moment on. Dropped, it is rolled back.
 pub(crate) struct Writing<'s> {
     transaction: Transaction<'s>,
+    connection: &'s Connection,
     begun: Instant,
     data_version: i64,
-    lock: Lock,
+    is_late: bool,
+}
+
+/// What is remembered of the one before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastHold {
+    data_version: i64,
+    /// Transactions that were committed by anybody.
+    commits: Option<u32>,
+    ended: Instant,
+}
+
+impl LastHold {
+    /// Before the first one.
+    pub(crate) fn begin(connection: &Connection) -> Result<Self, StoreError> {
+        Ok(Self::new(connection, data_version(connection)?))
+    }
+
+    fn new(connection: &Connection, data_version: i64) -> Self {
+        Self { data_version, commits: late_lock::commits(connection), ended: Instant::now() }
+    }
+
+    /// How often others wrote between `before` and this one; those of ours that are no holds count, where others wrote at all.
+    fn writes_of_others(self, before: Self) -> u64 {
+        if self.data_version == before.data_version {
+            return 0;
+        }
+        let all = self.commits.zip(before.commits).map_or(0, |(now, then)| now.wrapping_sub(then));
+        u64::from(all.saturating_sub(1)).max(1)
+    }
 }
 
 /// What is known of it afterwards.
 pub(crate) struct Written {
     worked: Duration,
     held: Duration,
+    late: bool,
     data_version: i64,
 }
 
@@ -71,15 +104,13 @@ impl Writing<'_> {
     /// # Errors
     /// Busy as well when the lock is late and somebody else wrote: then nothing is done.
     pub(crate) fn commit(self) -> Result<Written, StoreError> {
-        let mut held_since = self.begun;
-        // It may have been taken by now: when the cache was full.
-        if self.lock == Lock::Late && late_lock::is_pending(&self.transaction) {
-            held_since = Instant::now();
-            late_lock::take(&self.transaction)?;
-        }
+        late_lock::commit_at_once(&self.transaction)?;
         self.transaction.commit()?;
-        let now = Instant::now();
-        Ok(Written { worked: now - self.begun, held: now - held_since, data_version: self.data_version })
+        let worked = self.begun.elapsed();
+        // Who wrote nothing never had it.
+        let held =
+            if self.is_late { late_lock::held_for(self.connection).unwrap_or_default() } else { worked };
+        Ok(Written { worked, held, late: self.is_late, data_version: self.data_version })
     }
 }
 
@@ -91,8 +122,9 @@ impl Store {
         late_lock::prefer(&self.connection, Lock::Early);
         let transaction = begun?;
         let begun = Instant::now();
+        let is_late = late_lock::is_pending(&transaction);
         let data_version = data_version(&transaction)?;
-        Ok(Writing { transaction, begun, data_version, lock })
+        Ok(Writing { transaction, connection: &self.connection, begun, data_version, is_late })
     }
 
     /// Does `work`, which is a transaction, with a late lock if that can be, and again when somebody else was in the way.
@@ -101,11 +133,15 @@ impl Store {
         mut work: impl FnMut(&mut Self, Lock) -> Result<T, E>,
     ) -> Result<T, E> {
         let tries = self.chances.tries();
+        let begun = Instant::now();
         for _ in 0..tries {
             let done = work(self, Lock::Late);
             if done.is_ok() || !late_lock::clashed(&self.connection) {
                 self.chances.went(true);
                 return done;
+            }
+            if begun.elapsed() > TRYING_MAX {
+                break;
             }
         }
         if tries > 0 {
@@ -117,13 +153,16 @@ impl Store {
     /// The transaction is committed; it wrote so many rows. Writes of the application are told with the next hold: those
     /// that waited for this one are made right after it.
     pub(crate) fn released(&mut self, written: &Written, rows: u64) -> Hold {
-        let before = self.data_version.replace(written.data_version);
+        let this = LastHold::new(&self.connection, written.data_version);
+        let before = self.last_hold.replace(this);
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Hold {
             rows,
             worked_us: micros(written.worked),
             held_us: micros(written.held),
-            application_wrote: before.is_some_and(|before| before != written.data_version),
+            late: written.late,
+            application_writes: before.map_or(0, |before| this.writes_of_others(before)),
+            apart_us: before.map_or(0, |before| micros(this.ended - before.ended)),
         }
     }
 }

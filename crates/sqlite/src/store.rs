@@ -11,7 +11,7 @@ use crate::capture::{self, Repaired, Survey};
 use crate::catalog::{Catalog, UNREAD};
 use crate::connection;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::hold::Chances;
+use crate::hold::{Chances, LastHold};
 use crate::identifier::quote;
 use crate::limits::{ConflictRetention, Limits};
 use crate::log_ends::LogEnds;
@@ -83,8 +83,8 @@ pub struct Store {
     pub(crate) limits: Limits,
     /// How much of the conflict log is kept.
     pub(crate) retention: ConflictRetention,
-    /// `PRAGMA data_version` as the last transaction that wrote saw it.
-    pub(crate) data_version: Option<i64>,
+    /// Of the last transaction that wrote.
+    pub(crate) last_hold: Option<LastHold>,
     /// Whether transactions are tried without the lock.
     pub(crate) chances: Chances,
     /// Tables whose mirrored triggers failed.
@@ -136,7 +136,7 @@ impl Store {
         wal::settle(&connection)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let mut store = Self::new(connection, path, options.clone(), prepared);
-        store.data_version = Some(store.data_version()?);
+        store.last_hold = Some(LastHold::begin(&store.connection)?);
         Ok(store)
     }
 
@@ -150,7 +150,7 @@ impl Store {
             origin_index: prepared.identity.index,
             limits: Limits::default(),
             retention: ConflictRetention::default(),
-            data_version: None,
+            last_hold: None,
             chances: Chances::default(),
             failed_mirrors: mirror::Failed::default(),
             sent: Sent::default(),

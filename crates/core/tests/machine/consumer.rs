@@ -280,7 +280,14 @@ fn an_apply_that_never_gets_the_lock_does_not_wait_longer_and_longer() {
 fn housekeeping_and_applies_have_the_lock_in_turns_and_pause_in_between() {
     let mut node = Node::following();
     let saves = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Housekeep(_)));
-    let hold = Hold { rows: 100, worked_us: 3_000, held_us: 3_000, application_wrote: true };
+    let hold = Hold {
+        rows: 100,
+        worked_us: 3_000,
+        held_us: 3_000,
+        late: false,
+        application_writes: 1,
+        apart_us: 5_000,
+    };
     let paused = Effect::SetTimer { timer: Timer::RetryApply, after_ms: 3 };
     node.deliver_group(1, &group(0, 10));
     node.take_apply();
@@ -327,7 +334,14 @@ fn a_log_that_is_stamped_first_delays_an_apply_and_loses_nothing() {
     let mut node = Node::following();
     node.deliver_group(1, &group(0, 10));
     let first = node.take_apply();
-    let hold = Hold { rows: 500, worked_us: 2_500, held_us: 2_500, application_wrote: true };
+    let hold = Hold {
+        rows: 500,
+        worked_us: 2_500,
+        held_us: 2_500,
+        late: false,
+        application_writes: 1,
+        apart_us: 5_000,
+    };
     node.send(Input::ApplyFailed(ApplyFailure::LogFirst { hold, unstamped_rows: 100 }));
     let effects = node.take();
     assert!(effects.contains(&Effect::SetTimer { timer: Timer::RetryApply, after_ms: 3 }), "{effects:?}");
@@ -341,7 +355,14 @@ fn after_an_apply_against_a_writing_application_we_pause_as_long_as_we_held() {
     node.deliver_group(1, &group(0, 10));
     node.take();
     node.deliver_group(2, &group(10, 20));
-    let hold = Hold { rows: 1, worked_us: 7_000, held_us: 7_000, application_wrote: true };
+    let hold = Hold {
+        rows: 1,
+        worked_us: 7_000,
+        held_us: 7_000,
+        late: false,
+        application_writes: 1,
+        apart_us: 5_000,
+    };
     node.send(Input::Applied(Applied { hold, ..Applied::default() }));
     assert!(!node.wants_apply());
     assert!(node.take().contains(&Effect::SetTimer { timer: Timer::RetryApply, after_ms: 7 }));

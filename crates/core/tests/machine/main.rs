@@ -130,7 +130,14 @@ impl Node {
     /// The answer to an apply that did what it should.
     fn applied(&mut self) {
         self.send(Input::Applied(Applied {
-            hold: Hold { rows: 1, worked_us: 100, held_us: 100, application_wrote: false },
+            hold: Hold {
+                rows: 1,
+                worked_us: 100,
+                held_us: 100,
+                late: false,
+                application_writes: 0,
+                apart_us: 5_000,
+            },
             ..Applied::default()
         }));
     }

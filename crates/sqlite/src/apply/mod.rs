@@ -21,7 +21,7 @@ use harmonylite_core::effect::{ApplyBatch, ReceivedGroup};
 use harmonylite_core::input::{Applied, ApplyFailure};
 use harmonylite_core::model::SourceId;
 use harmonylite_core::planted::{Bug, is_planted};
-use harmonylite_late_lock::{Lock, is_doomed};
+use harmonylite_late_lock::{Lock, is_lost};
 
 use self::ahead::{Bodies, decode_ahead};
 pub(crate) use self::halt::Halt;
@@ -150,11 +150,7 @@ impl<'w, 's> Work<'w, 's> {
         for body in bodies {
             let body = body.map_err(|error| Halt::source(source, error.to_string()))?;
             for changes in body.tables {
-                if is_doomed(self.session.connection) {
-                    return Err(
-                        StoreError::new(StoreErrorKind::Busy, "the application wrote meanwhile").into()
-                    );
-                }
+                self.ensure_not_lost()?;
                 let table = self.table(source, &changes)?;
                 let incoming =
                     Incoming::of_section(table, changes).map_err(|reason| Halt::schema(source, reason))?;
@@ -168,6 +164,14 @@ impl<'w, 's> Work<'w, 's> {
         }
         apply_sets(self, source, sets, &mut tally)?;
         Ok(tally)
+    }
+
+    /// Is the lock late, and did the application write meanwhile? Then all of it has to be done again.
+    fn ensure_not_lost(&self) -> Result<(), StoreError> {
+        if is_lost(self.session.connection) {
+            return Err(StoreError::new(StoreErrorKind::Busy, "the application wrote meanwhile"));
+        }
+        Ok(())
     }
 
     /// Our table of that name, when it is the same as the origin's.

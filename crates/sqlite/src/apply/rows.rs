@@ -109,6 +109,9 @@ fn arrange(mut values: Vec<Value>, order: &[usize]) -> Vec<Value> {
     order.iter().map(|&theirs| std::mem::replace(&mut values[theirs], Value::Null)).collect()
 }
 
+/// After so many rows it is looked whether going on makes sense.
+const LOOK_EVERY: usize = 64;
+
 /// Applies rows of a table whose only UNIQUE index is its key.
 pub(crate) fn apply_rows(
     work: &mut Work<'_, '_>,
@@ -119,7 +122,10 @@ pub(crate) fn apply_rows(
 ) -> Result<(), Halt> {
     let session = work.session;
     let mut rows = session.rows(table);
-    for incoming in incoming {
+    for (number, incoming) in incoming.into_iter().enumerate() {
+        if number % LOOK_EVERY == 0 {
+            work.ensure_not_lost()?;
+        }
         apply_row(work, source, &mut rows, incoming, tally)?;
     }
     Ok(())

@@ -121,17 +121,24 @@ fn housekeeping_stamps_and_trims_as_much_as_it_is_asked_to() {
 }
 
 #[test]
-fn a_hold_tells_whether_the_application_wrote_since_the_one_before() {
+fn a_hold_tells_how_often_the_application_wrote_since_the_one_before() {
     let mut node = Node::new(1, SCHEMA);
     node.run("INSERT INTO t VALUES(1, 'a')");
     node.publish();
-    assert!(node.housekeep().hold.application_wrote);
+    assert!(node.housekeep().hold.application_writes > 0);
+    for id in 10..15 {
+        node.run(&format!("INSERT INTO t VALUES({id}, 'a')"));
+    }
+    node.publish();
+    let hold = node.housekeep().hold;
+    assert_eq!(hold.application_writes, 5);
+    assert!(hold.apart_us >= hold.worked_us);
     node.run("INSERT INTO t VALUES(2, 'b'), (3, 'c')");
     node.publish();
     let request = Housekeep { published: node.published.clone(), rows: 1, ..Housekeep::default() };
-    assert!(node.store.housekeep(&request, NOW_MS).unwrap().hold.application_wrote);
+    assert_eq!(node.store.housekeep(&request, NOW_MS).unwrap().hold.application_writes, 1);
     let second = node.store.housekeep(&request, NOW_MS).unwrap();
-    assert_eq!((second.stamped, second.hold.application_wrote), (1, false));
+    assert_eq!((second.stamped, second.hold.application_writes), (1, 0));
 }
 
 /// Applies groups of 500 rows at node 2, with a write of its application and a look at the log after each; gives
