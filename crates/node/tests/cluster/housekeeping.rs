@@ -101,7 +101,7 @@ fn housekeeping_runs_after_10_000_log_rows_without_waiting_for_its_interval() ->
         })?;
     }
     commits.watch(&connection, Duration::from_secs(1))?;
-    // How many there are depends on the machine: each holds the lock for about 0.8 ms while the application writes.
+    // How many there are depends on the machine: each is short while the application writes.
     ensure!(commits.seen >= 1, "no commit\n{}", node.log());
     wait_for("a log that was trimmed", DEADLINE, || {
         let left = node.query::<i64>("SELECT count(*) FROM __harmonylite___change_log_global")?;
