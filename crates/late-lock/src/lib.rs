@@ -53,19 +53,19 @@ pub fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 /// Says how the next transactions of `connection` get their lock.
 pub fn prefer(connection: &Connection, lock: Lock) {
     // A database in memory has no such layer, and is locked early.
-    let _code = vfs::control(connection, &mut vfs::Request::Prefer(lock));
+    let _code = vfs::control(connection, vfs::Request::Prefer(lock));
 }
 
 /// Is the transaction that is open one that has no lock yet?
 pub fn is_pending(connection: &Connection) -> bool {
-    vfs::control(connection, &mut vfs::Request::IsPending) == ffi::SQLITE_OK
+    vfs::control(connection, vfs::Request::IsPending) == ffi::SQLITE_OK
 }
 
 /// Can the transaction that is open only be rolled back? So it is when somebody else committed since it began, and when its
 /// cache was full and the lock could not be had: to go on would only take time and memory.
 #[must_use]
 pub fn is_lost(connection: &Connection) -> bool {
-    vfs::control(connection, &mut vfs::Request::IsLost) == ffi::SQLITE_OK
+    vfs::control(connection, vfs::Request::IsLost) == ffi::SQLITE_OK
 }
 
 /// The transaction that is open will commit now: a `COMMIT` is what SQLite has to be told next. Its pages are written at once,
@@ -75,7 +75,7 @@ pub fn is_lost(connection: &Connection) -> bool {
 /// Busy when it can only be rolled back, which costs nobody anything. So is the `COMMIT` when somebody else committed since it
 /// began, or is at it.
 pub fn commit_at_once(connection: &Connection) -> rusqlite::Result<()> {
-    match vfs::control(connection, &mut vfs::Request::Commit) {
+    match vfs::control(connection, vfs::Request::Commit) {
         ffi::SQLITE_OK | ffi::SQLITE_NOTFOUND => Ok(()),
         code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
     }
@@ -83,27 +83,21 @@ pub fn commit_at_once(connection: &Connection) -> rusqlite::Result<()> {
 
 /// For how long the last transaction whose lock was late held it; `None` when it wrote nothing, or its lock was early. Asked once.
 pub fn held_for(connection: &Connection) -> Option<Duration> {
-    let mut request = vfs::Request::HeldFor(None);
-    let _code = vfs::control(connection, &mut request);
-    match request {
-        vfs::Request::HeldFor(duration) => duration,
-        _ => None,
-    }
+    let mut duration = None;
+    let _code = vfs::control(connection, vfs::Request::HeldFor(&mut duration));
+    duration
 }
 
 /// How many transactions were committed by anybody, modulo 2^32, since some moment; `None` without a write-ahead log.
 pub fn commits(connection: &Connection) -> Option<u32> {
-    let mut request = vfs::Request::Commits(None);
-    let _code = vfs::control(connection, &mut request);
-    match request {
-        vfs::Request::Commits(commits) => commits,
-        _ => None,
-    }
+    let mut commits = None;
+    let _code = vfs::control(connection, vfs::Request::Commits(&mut commits));
+    commits
 }
 
 /// Did the last transaction with a late lock fail because of others? Asked once.
 pub fn clashed(connection: &Connection) -> bool {
-    vfs::control(connection, &mut vfs::Request::Clashed) == ffi::SQLITE_OK
+    vfs::control(connection, vfs::Request::Clashed) == ffi::SQLITE_OK
 }
 
 /// SQLite's names for the outcome of a lock.

@@ -18,7 +18,7 @@ use super::{Lock, code, index};
 pub(super) const NAME: &CStr = c"harmonylite-late-lock";
 
 /// What is asked of the layer of a connection.
-pub(super) enum Request {
+pub(super) enum Request<'r> {
     Prefer(Lock),
     /// Yes is `SQLITE_OK`.
     IsPending,
@@ -27,8 +27,8 @@ pub(super) enum Request {
     Commit,
     /// Yes is `SQLITE_OK`.
     Clashed,
-    HeldFor(Option<Duration>),
-    Commits(Option<u32>),
+    HeldFor(&'r mut Option<Duration>),
+    Commits(&'r mut Option<u32>),
 }
 
 /// The number of our request in SQLite's list: those below 100 are its own.
@@ -79,10 +79,10 @@ fn register_once() -> c_int {
 }
 
 /// Sends `request`; `SQLITE_NOTFOUND` when the connection has no such layer.
-pub(super) fn control(connection: &Connection, request: &mut Request) -> c_int {
+pub(super) fn control(connection: &Connection, mut request: Request<'_>) -> c_int {
     // SAFETY: the handle is that of an open connection; our number is answered by `file_control` alone, within the call.
     unsafe {
-        let argument = ptr::from_mut(request).cast::<c_void>();
+        let argument = ptr::from_mut(&mut request).cast::<c_void>();
         ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), REQUEST, argument)
     }
 }
@@ -205,7 +205,7 @@ unsafe extern "C" fn file_control(file: *mut sqlite3_file, number: c_int, argume
     let Role::Database(lock) = (unsafe { role(file) }) else { return ffi::SQLITE_NOTFOUND };
     let yes = |yes| if yes { ffi::SQLITE_OK } else { ffi::SQLITE_NOTFOUND };
     // SAFETY: the number is ours, and `control` sends it with this.
-    match unsafe { &mut *argument.cast::<Request>() } {
+    match unsafe { &mut *argument.cast::<Request<'_>>() } {
         Request::Prefer(preferred) => {
             lock.prefer(*preferred);
             ffi::SQLITE_OK
@@ -215,11 +215,11 @@ unsafe extern "C" fn file_control(file: *mut sqlite3_file, number: c_int, argume
         Request::Clashed => yes(lock.clashed()),
         Request::Commit => code(lock.commit()),
         Request::Commits(commits) => {
-            *commits = lock.commits();
+            **commits = lock.commits();
             ffi::SQLITE_OK
         }
         Request::HeldFor(duration) => {
-            *duration = lock.held_for();
+            **duration = lock.held_for();
             ffi::SQLITE_OK
         }
     }

@@ -49,6 +49,8 @@ pub(crate) struct WalKeeper {
     pages: u64,
     /// Not before it has so many pages: a reader was in the way, and another try costs time that grows with the log.
     not_before: u64,
+    /// It is not made to start over before it has so many: somebody was reading from it, and another try would commit in vain.
+    start_over_not_before: u64,
 }
 
 /// What SQLite says of the log.
@@ -76,8 +78,8 @@ pub(crate) fn settle(connection: &Connection) -> Result<(), StoreError> {
 }
 
 impl Store {
-    /// Writes pages of the log back when it is long enough, outside of any transaction; gives its size afterwards, `None`
-    /// without a write-ahead log. `again`: also when a reader was in the way before.
+    /// Writes pages of the log back when it is long enough, outside of any transaction, and makes it start over when that was
+    /// all; gives its size in between, `None` without a write-ahead log. `again`: also when a reader was in the way before.
     ///
     /// # Errors
     /// When the database cannot be read, or the disk refuses.
@@ -85,6 +87,9 @@ impl Store {
         let Look::Pages(mut pages) = self.wal_look()? else { return Ok(None) };
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
+        }
+        if pages.all < self.wal.pages {
+            self.wal.start_over_not_before = 0;
         }
         let before = pages;
         for _ in 0..PASSES {
@@ -100,8 +105,10 @@ impl Store {
             }
             pages = done;
         }
-        if pages.checkpointed > before.checkpointed && pages.checkpointed == pages.all {
+        let is_free = pages.checkpointed > before.checkpointed && pages.checkpointed == pages.all;
+        if is_free && pages.all >= self.wal.start_over_not_before {
             self.start_over()?;
+            self.wal.start_over_not_before = pages.all + pages.all / 4;
         }
         self.wal.pages = pages.all;
         self.wal_size(pages).map(Some)

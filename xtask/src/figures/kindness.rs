@@ -238,8 +238,7 @@ pub(super) type Figure = fn(&Phase) -> f64;
 
 impl Samples {
     fn report(&self, setting: Setting, report: &mut Report) {
-        let subject = setting.subject();
-        let subject = subject.as_str();
+        let subject = &setting.subject();
         let phases = [
             ("undisturbed", &self.undisturbed),
             ("under apply", &self.disturbed),

@@ -190,9 +190,47 @@ fn a_long_read_keeps_pages_in_the_log_and_its_size_tells() {
     reader.execute_batch("COMMIT").unwrap();
     let free = cluster.nodes[1].store.tend_wal(true).unwrap().unwrap();
     assert_eq!((free.bytes, free.waiting_bytes()), (held.bytes, 0));
-    // The next commit starts over.
+    // And then it started over.
     let short = apply_groups(&mut cluster, 60..61);
     assert!(short.bytes < held.bytes / 4, "{short:?} after {held:?}");
+}
+
+fn pages(node: &Node) -> u64 {
+    let pages = node.query("PRAGMA wal_checkpoint(NOOP)");
+    pages[0].split('|').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_log_starts_over_before_the_application_has_to_make_it() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
+    cluster.run(1, &insert(1..60_000));
+    cluster.converge();
+    let node = &mut cluster.nodes[1];
+    assert!(pages(node) > 1000);
+    let before = node.query("SELECT id, v FROM t");
+    node.store.tend_wal(false).unwrap();
+    assert!(pages(node) < 10, "{}", pages(node));
+    assert_eq!(node.query("SELECT id, v FROM t"), before);
+}
+
+#[test]
+fn a_log_that_cannot_start_over_is_not_made_longer_for_that_again_and_again() {
+    let mut cluster = Cluster::new(2, SCHEMA);
+    cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
+    cluster.run(1, &insert(1..60_000));
+    cluster.converge();
+    let node = &mut cluster.nodes[1];
+    let long = pages(node);
+    // Whoever reads from the log keeps it from starting over, and not its pages from being written back: one after the other.
+    let mut reader = None;
+    for _ in 0..5 {
+        let next = rusqlite::Connection::open(node.path()).unwrap();
+        next.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        drop(reader.replace(next));
+        node.store.tend_wal(true).unwrap();
+    }
+    assert!((long..=long + 2).contains(&pages(node)), "{long} {}", pages(node));
 }
 
 #[test]
