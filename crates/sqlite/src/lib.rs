@@ -50,6 +50,7 @@ pub use cleanup::{Removed, cleanup, detach};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{ConflictRetention, Limits};
 pub use lock::LockFile;
+pub use log_ends::LogEndsWatch;
 pub use log_reading::LogReadOutcome;
 pub use members::saved_members;
 pub use schema_listing::{ListedColumn, ListedTable, schema};

@@ -5,15 +5,17 @@
 //! later has greater ids, and a snapshot shows whole transactions.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
-use crate::Store;
 use crate::checkpoint::log_end;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::meta::CHANGE_LOG_GLOBAL;
-use crate::wal_commits::LastPath;
-use crate::wal_file::WalFile;
+use crate::wal_commits::{LastPath, WalCommits};
+use crate::wal_file::{self, WalFile};
+use crate::{Store, connection, wal};
 
 /// So many are remembered at most. When there are more, every second one is forgotten, and of the new ones, too: change sets
 /// become larger, and stay whole.
@@ -90,6 +92,57 @@ impl LogEnds {
     }
 }
 
+/// What looks at the log remember; the store and its [`LogEndsWatch`] share it.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    ends: LogEnds,
+    /// How far the write-ahead log was read.
+    commits: WalCommits,
+    /// The last look.
+    looked: Instant,
+    /// That of the watch. It ends with the store, before the store's own: the last one that closes writes the log back, and this
+    /// one cannot write.
+    watching: Option<Connection>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        let (ends, commits) = (LogEnds::default(), WalCommits::default());
+        Self { ends, commits, looked: Instant::now(), watching: None }
+    }
+}
+
+/// Looks where transactions end while the store works. The write-ahead log keeps that only until it starts over twice, which it
+/// does within 0.1 s where an application writes 100,000 rows a second; a store that reads or trims thousands of them comes too late.
+#[derive(Debug)]
+pub struct LogEndsWatch(Arc<Mutex<Looks>>);
+
+impl LogEndsWatch {
+    /// [`Store::note_log_ends`] when nobody did that `within` the last time. Nothing without a write-ahead log (whoever reads then
+    /// keeps others from committing, and there is nothing that could be overwritten), nor when the store is gone or was not opened
+    /// for it.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn note_unless(&self, within: Duration) -> Result<(), StoreError> {
+        let mut looks = locked(&self.0);
+        if looks.looked.elapsed() < within {
+            return Ok(());
+        }
+        let Some(connection) = looks.watching.take() else { return Ok(()) };
+        let has_log = wal_file::exists(connection.path().unwrap_or_default());
+        let looked = if has_log { looks.look(&connection) } else { Ok(()) };
+        looks.watching = Some(connection);
+        looked
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        locked(&self.looks).watching = None;
+    }
+}
+
 impl Store {
     /// Notes where transactions ended in the log up to now: the next change sets may end there. Outside of any transaction.
     ///
@@ -97,76 +150,111 @@ impl Store {
     /// When the database cannot be read, or the file beside it that is its write-ahead log; where the log ends now is noted if
     /// that can be read.
     pub fn note_log_ends(&mut self) -> Result<(), StoreError> {
-        let committed = self.committed_ends();
+        locked(&self.looks).look(&self.connection)
+    }
+
+    /// Opens another connection, for [`Store::log_ends_watch`]: right after the store, while the path is sure to lead to the same file.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub fn open_log_ends_watch(&self) -> Result<(), StoreError> {
+        let mut connection = connection::open_read_only(&self.path)?;
+        connection::settle(&mut connection, false)?;
+        locked(&self.looks).watching = Some(connection);
+        Ok(())
+    }
+
+    /// What notes them while the store works.
+    #[must_use]
+    pub fn log_ends_watch(&self) -> LogEndsWatch {
+        LogEndsWatch(self.looks.clone())
+    }
+
+    /// Places above `after` where transactions are known to have ended, in the order of the log.
+    pub(crate) fn log_ends_above(&mut self, after: i64) -> Vec<i64> {
+        locked(&self.looks).ends.above(after)
+    }
+
+    /// What is known by now is no place to cut any more.
+    pub(crate) fn forget_log_ends(&mut self) {
+        let mut looks = locked(&self.looks);
+        looks.ends.forget();
+        looks.commits.lose();
+    }
+}
+
+/// Whoever panicked with it left what is remembered whole, or is noticed by the looks: they check what they build on.
+fn locked(looks: &Mutex<Looks>) -> MutexGuard<'_, Looks> {
+    looks.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Looks {
+    fn look(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let committed = self.committed(connection);
+        self.looked = Instant::now();
         if committed.is_err() {
-            self.wal_commits.lose();
+            self.commits.lose();
         }
-        let end = log_end(&self.connection)?;
+        let end = log_end(connection)?;
         let (ids, error) = match committed {
             Ok(ids) => (ids, Ok(())),
             Err(error) => (None, Err(error)),
         };
         // Those of the last moment come with the next look.
-        let followed = ids.is_some() && end >= self.log_ends.seen;
+        let followed = ids.is_some() && end >= self.ends.seen;
         for id in ids.into_iter().flatten().filter(|id| *id <= end) {
-            if id > self.log_ends.seen {
-                self.log_ends.note(id);
+            if id > self.ends.seen {
+                self.ends.note(id);
             }
         }
         if !followed {
-            self.log_ends.note(end);
+            self.ends.note(end);
         }
         error
     }
 
-    /// What is known by now is no place to cut any more.
-    pub(crate) fn forget_log_ends(&mut self) {
-        self.log_ends.forget();
-        self.wal_commits.lose();
-    }
-
     /// Where the log ended behind each of the commits since the last look; `None` when they are not all known.
-    fn committed_ends(&mut self) -> Result<Option<Vec<i64>>, StoreError> {
+    fn committed(&mut self, connection: &Connection) -> Result<Option<Vec<i64>>, StoreError> {
         // Empty when it is no UTF-8.
-        let path = self.connection.path().unwrap_or_default().to_owned();
+        let path = connection.path().unwrap_or_default();
         if path.is_empty() {
             return Ok(None);
         }
         let unreadable = |error: std::io::Error| {
             let message = format!("the write-ahead log cannot be read: {error}");
-            StoreError::new(StoreErrorKind::InputOutput, message).at(&path)
+            StoreError::new(StoreErrorKind::InputOutput, message).at(path)
         };
-        let Some(mut wal) = WalFile::open(&path).map_err(unreadable)? else { return Ok(None) };
+        let Some(mut wal) = WalFile::open(path).map_err(unreadable)? else { return Ok(None) };
         let mut all = Some(Vec::new());
         for _ in 0..SNAPSHOTS {
-            let Some(frames) = self.wal_frames()? else { return Ok(None) };
-            match (self.wal_commits.read(&mut wal, frames).map_err(unreadable)?, &mut all) {
+            let Some(frames) = wal::frames(connection)? else { return Ok(None) };
+            match (self.commits.read(&mut wal, frames).map_err(unreadable)?, &mut all) {
                 (Some(ends), Some(all)) => all.extend(ends),
                 _ => all = None,
             }
-            if !self.wal_commits.is_uncertain() {
+            if !self.commits.is_uncertain() {
                 return Ok(all);
             }
-            let Some(last) = self.last_path()? else { return Ok(None) };
+            let Some(last) = last_path(connection)? else { return Ok(None) };
             // Whoever committed in between may have moved it.
-            if self.wal_frames()? == Some(frames) {
-                let known = self.wal_commits.settle(&mut wal, frames, last).map_err(unreadable)?;
+            if wal::frames(connection)? == Some(frames) {
+                let known = self.commits.settle(&mut wal, frames, last).map_err(unreadable)?;
                 return Ok(all.filter(|_| known));
             }
         }
         Ok(None)
     }
+}
 
-    fn last_path(&self) -> Result<Option<LastPath>, StoreError> {
-        let snapshot = self.begin_read()?;
-        let root: Option<u32> = snapshot
-            .prepare_cached("SELECT rootpage FROM main.sqlite_schema WHERE type = 'table' AND name = ?1")?
-            .query_row([CHANGE_LOG_GLOBAL], |row| row.get(0))
-            .optional()?;
-        let Some(root) = root else { return Ok(None) };
-        let mut page = snapshot.prepare_cached("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
-        Ok(LastPath::find(root, |number| page.query_row([number], |row| row.get(0)))?)
-    }
+fn last_path(connection: &Connection) -> Result<Option<LastPath>, StoreError> {
+    let snapshot = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let root: Option<u32> = snapshot
+        .prepare_cached("SELECT rootpage FROM main.sqlite_schema WHERE type = 'table' AND name = ?1")?
+        .query_row([CHANGE_LOG_GLOBAL], |row| row.get(0))
+        .optional()?;
+    let Some(root) = root else { return Ok(None) };
+    let mut page = snapshot.prepare_cached("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
+    Ok(LastPath::find(root, |number| page.query_row([number], |row| row.get(0)))?)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl Store {
     /// Reads the log above `request.settled` in one snapshot, joined with the rows as they are there, cut into change sets
     /// and by shard, and encoded. Writes nothing.
     pub fn read_log(&mut self, request: &ReadLog) -> Result<LogReadOutcome, StoreError> {
-        let ends = self.log_ends.above(request.settled.get());
+        let ends = self.log_ends_above(request.settled.get());
         let _snapshot = self.begin_read()?;
         if self.schema_differs()? {
             return Ok(LogReadOutcome::SchemaChanged);

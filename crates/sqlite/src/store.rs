@@ -1,6 +1,7 @@
 //! The store: one application database, opened, ours in it, and the connection that writes.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use harmonylite_core::input::SchemaRead;
 use harmonylite_core::model::{Incarnation, NodeId, Origin};
@@ -14,14 +15,13 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::hold::{Chances, LastHold};
 use crate::identifier::quote;
 use crate::limits::{ConflictRetention, Limits};
-use crate::log_ends::LogEnds;
+use crate::log_ends::Looks;
 use crate::meta::{self, FORMAT_VERSION, ORIGIN, key};
 use crate::mirror;
 use crate::scan::Pass;
 use crate::sent::Sent;
 use crate::stamp::Unstamped;
 use crate::wal::{self, WalKeeper};
-use crate::wal_commits::WalCommits;
 
 /// An SQL expression for the wall clock, in milliseconds since the Unix epoch.
 ///
@@ -92,16 +92,14 @@ pub struct Store {
     /// What was read for publishing and is not stamped.
     pub(crate) sent: Sent,
     /// Where change sets may end.
-    pub(crate) log_ends: LogEnds,
-    /// How far the write-ahead log was read for them.
-    pub(crate) wal_commits: WalCommits,
+    pub(crate) looks: Arc<Mutex<Looks>>,
     /// How many log rows are unstamped, as far as they were counted.
     pub(crate) unstamped: Unstamped,
     /// What is known of the write-ahead log.
     pub(crate) wal: WalKeeper,
     /// The scan that is under way.
     pub(crate) scan: Option<Pass>,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Of the repair that opening did.
     opened: Repaired,
 }
@@ -154,8 +152,7 @@ impl Store {
             chances: Chances::default(),
             failed_mirrors: mirror::Failed::default(),
             sent: Sent::default(),
-            log_ends: LogEnds::default(),
-            wal_commits: WalCommits::default(),
+            looks: Arc::default(),
             unstamped: Unstamped::default(),
             wal: WalKeeper::default(),
             scan: None,

@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or the disk refuses.
     pub fn tend_wal(&mut self, again: bool) -> Result<Option<WalSize>, StoreError> {
-        let Look::Pages(mut pages) = self.wal_look()? else { return Ok(None) };
+        let Look::Pages(mut pages) = look(&self.connection)? else { return Ok(None) };
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
         }
@@ -99,11 +99,14 @@ impl Store {
             }
             // What is written back may be overwritten. Whatever is wrong there is none of this work's concern.
             let _noted = self.note_log_ends();
-            let Look::Pages(done) = self.wal_pages("PASSIVE")? else { break };
+            let Look::Pages(done) = checkpoint(&self.connection, "PASSIVE")? else { break };
             if done.checkpointed <= pages.checkpointed {
                 self.wal.not_before = done.all + done.all / 4;
             }
-            pages = done;
+            // It tells of the log as it was when it began, and syncs for milliseconds afterwards: who committed meanwhile shows
+            // in another look.
+            let Look::Pages(now) = look(&self.connection)? else { break };
+            pages = now;
         }
         let is_free = pages.checkpointed > before.checkpointed && pages.checkpointed == pages.all;
         if is_free && pages.all >= self.wal.start_over_not_before {
@@ -129,37 +132,6 @@ impl Store {
         Ok(())
     }
 
-    /// So many frames the log has up to the last commit; `None` without such a log, or while somebody is at it.
-    pub(crate) fn wal_frames(&self) -> Result<Option<u64>, StoreError> {
-        match self.wal_look()? {
-            Look::Pages(pages) => Ok(Some(pages.all)),
-            Look::NoLog | Look::Busy => Ok(None),
-        }
-    }
-
-    fn wal_look(&self) -> Result<Look, StoreError> {
-        let mut look = self.wal_pages("NOOP")?;
-        for _ in 1..LOOKS {
-            if look != Look::Busy {
-                break;
-            }
-            look = self.wal_pages("NOOP")?;
-        }
-        Ok(look)
-    }
-
-    fn wal_pages(&self, mode: &str) -> Result<Look, StoreError> {
-        let mut statement = self.connection.prepare_cached(&format!("PRAGMA main.wal_checkpoint({mode})"))?;
-        let (busy, all, checkpointed): (bool, i64, i64) =
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let pages = u64::try_from(all).ok().zip(u64::try_from(checkpointed).ok());
-        Ok(match pages {
-            Some((all, checkpointed)) => Look::Pages(Pages { all, checkpointed }),
-            None if busy => Look::Busy,
-            None => Look::NoLog,
-        })
-    }
-
     fn wal_size(&mut self, pages: Pages) -> Result<WalSize, StoreError> {
         if self.wal.page_size == 0 {
             let size: i64 = self.connection.query_row("PRAGMA main.page_size", [], |row| row.get(0))?;
@@ -168,4 +140,35 @@ impl Store {
         let bytes = |pages: u64| pages.saturating_mul(self.wal.page_size);
         Ok(WalSize { bytes: bytes(pages.all), checkpointed_bytes: bytes(pages.checkpointed) })
     }
+}
+
+/// So many frames the log has up to the last commit; `None` without such a log, or while somebody is at it.
+pub(crate) fn frames(connection: &Connection) -> Result<Option<u64>, StoreError> {
+    match look(connection)? {
+        Look::Pages(pages) => Ok(Some(pages.all)),
+        Look::NoLog | Look::Busy => Ok(None),
+    }
+}
+
+fn look(connection: &Connection) -> Result<Look, StoreError> {
+    let mut look = checkpoint(connection, "NOOP")?;
+    for _ in 1..LOOKS {
+        if look != Look::Busy {
+            break;
+        }
+        look = checkpoint(connection, "NOOP")?;
+    }
+    Ok(look)
+}
+
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Look, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("PRAGMA main.wal_checkpoint({mode})"))?;
+    let (busy, all, checkpointed): (bool, i64, i64) =
+        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let pages = u64::try_from(all).ok().zip(u64::try_from(checkpointed).ok());
+    Ok(match pages {
+        Some((all, checkpointed)) => Look::Pages(Pages { all, checkpointed }),
+        None if busy => Look::Busy,
+        None => Look::NoLog,
+    })
 }

@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Result, Seek as _, SeekFrom};
+use std::path::Path;
 
 const HEADER_SIZE: usize = 32;
 const FRAME_HEADER_SIZE: usize = 24;
@@ -69,10 +70,20 @@ pub(crate) struct WalFile {
     big_endian: bool,
 }
 
+/// Where the database at `path` has its write-ahead log.
+fn name(path: &str) -> String {
+    format!("{path}-wal")
+}
+
+/// Has the database at `path`, which is no symbolic link, such a file?
+pub(crate) fn exists(path: &str) -> bool {
+    Path::new(&name(path)).exists()
+}
+
 impl WalFile {
     /// The write-ahead log of the database at `path`, which is no symbolic link; `None` when there is none, or nothing in it.
     pub(crate) fn open(path: &str) -> Result<Option<Self>> {
-        let mut file = match File::open(format!("{path}-wal")) {
+        let mut file = match File::open(name(path)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };

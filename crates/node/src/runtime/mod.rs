@@ -139,6 +139,9 @@ fn open_store(settings: &Settings) -> Result<Store, ExitError> {
     };
     let mut store = Store::open(&settings.db_path, &options)?;
     store.set_conflict_retention(Retuning::of(settings).retention);
+    if let Err(error) = store.open_log_ends_watch() {
+        tracing::warn!(%error, "some change sets will be larger than they could be");
+    }
     Ok(store)
 }
 
@@ -159,8 +162,9 @@ async fn operate(
     let streams = OwnStreams::of(settings, &state, home.connection());
     let progress = Progress::default();
     let wal = WalView::default();
+    let ends = store.log_ends_watch();
     let (store, thread) = start_store(settings, store, &inputs, &progress, &wal)?;
-    let watcher = watch::start(&settings.db_path, store.clone());
+    let watcher = watch::start(&settings.db_path, store.clone(), ends);
     let world = World {
         store,
         publishers: streams.start_publishers(&inputs, &tasks),

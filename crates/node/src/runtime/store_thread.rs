@@ -73,11 +73,13 @@ impl StoreHandle {
         self.wake();
     }
 
-    /// Looks for commits soon. Never blocks, and costs nothing while a wake-up is waiting.
-    pub(crate) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) && self.requests.try_send(Request::Wake).is_err() {
+    /// Looks for commits soon. Never blocks, and costs nothing while a wake-up is waiting: then it gives `false`.
+    pub(crate) fn wake(&self) -> bool {
+        let waiting = self.woken.swap(true, Ordering::AcqRel);
+        if !waiting && self.requests.try_send(Request::Wake).is_err() {
             self.woken.store(false, Ordering::Release);
         }
+        !waiting
     }
 }
 

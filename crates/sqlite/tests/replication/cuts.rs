@@ -1,9 +1,10 @@
 //! Where a reading of the log is cut into change sets: whole transactions, whatever the sizes (G4).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use harmonylite_core::model::LogPosition;
-use harmonylite_sqlite::Limits;
+use harmonylite_sqlite::{Limits, LogEndsWatch};
 use harmonylite_testkit::exchange;
 use proptest::prelude::*;
 
@@ -120,6 +121,12 @@ fn commit(node: &Node, sql: &str) -> i64 {
     node.count(END)
 }
 
+/// What looks in the place of the store.
+fn watch(node: &Node) -> LogEndsWatch {
+    node.store.open_log_ends_watch().unwrap();
+    node.store.log_ends_watch()
+}
+
 /// What the write-ahead log has of the transactions since the last look.
 fn ends_by_wal(node: &mut Node) -> Vec<i64> {
     node.store.note_log_ends().unwrap();
@@ -191,6 +198,72 @@ fn what_is_overwritten_in_the_write_ahead_log_is_one_set() {
     assert_eq!(ends_by_wal(&mut node), [first, fourth, fifth, sixth]);
     node.run("PRAGMA wal_checkpoint(TRUNCATE)");
     assert_eq!(ends_by_wal(&mut node), [first, fourth, fifth, sixth]);
+}
+
+/// The store may be at work for longer than the write-ahead log keeps what was committed.
+#[test]
+fn what_somebody_saw_before_it_was_overwritten_are_sets() {
+    let mut node = seen(1);
+    let watch = watch(&node);
+    let mut wanted = Vec::new();
+    for id in 1..=8 {
+        for sql in [format!("{id}, 'a'"), format!("{id} * 100, zeroblob(400000)")] {
+            wanted.push(commit(&node, &format!("INSERT INTO t VALUES({sql})")));
+            watch.note_unless(Duration::ZERO).unwrap();
+        }
+        node.run("PRAGMA wal_checkpoint(RESTART)");
+    }
+    assert_eq!(ends_by_wal(&mut node), wanted);
+}
+
+/// Two that look in turns do not take commits from one another.
+#[test]
+fn the_store_and_who_looks_in_its_place_go_on_from_one_another() {
+    let mut node = seen(1);
+    let watch = watch(&node);
+    let mut wanted = Vec::new();
+    for id in 1..=20 {
+        wanted.push(commit(&node, &format!("INSERT INTO t VALUES({id}, 'a')")));
+        match id % 8 {
+            3 => node.store.note_log_ends().unwrap(),
+            1 | 5 => watch.note_unless(Duration::ZERO).unwrap(),
+            7 => {
+                // The last one before it starts over is told when somebody saw it.
+                if id == 7 {
+                    node.store.note_log_ends().unwrap()
+                } else {
+                    watch.note_unless(Duration::ZERO).unwrap()
+                }
+                node.run("PRAGMA wal_checkpoint(RESTART)");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(ends_by_wal(&mut node), wanted);
+}
+
+/// The last connection that closes writes the log back and removes it; one that only reads could not.
+#[test]
+fn the_watch_ends_with_the_store() {
+    let node = seen(1);
+    let watch = watch(&node);
+    let database = node.path();
+    let log = database.with_file_name("app.db-wal");
+    let (_, _, directory) = node.close();
+    assert!(!log.exists() && database.exists());
+    watch.note_unless(Duration::ZERO).unwrap();
+    assert!(!log.exists() && directory.path().exists());
+}
+
+#[test]
+fn nobody_looks_where_the_store_looked_just_before() {
+    let mut node = seen(1);
+    let watch = watch(&node);
+    commit(&node, "INSERT INTO t VALUES(1, 'a')");
+    watch.note_unless(Duration::from_hours(1)).unwrap();
+    node.run("PRAGMA wal_checkpoint(RESTART)");
+    let second = commit(&node, "INSERT INTO t VALUES(2, zeroblob(400000))");
+    assert_eq!(ends_by_wal(&mut node), [second]);
 }
 
 /// Pages in the middle of the log are written then, and their last rows are in the middle of transactions.
@@ -290,6 +363,8 @@ fn beside_a_rollback_journal_sets_end_where_somebody_looked() {
     let mut node = Node::open(id, directory);
     node.store.set_limits(sets_of(1)).unwrap();
     commit(&node, "INSERT INTO t VALUES(1, 'a')");
+    // Whoever reads there keeps the application from committing.
+    watch(&node).note_unless(Duration::ZERO).unwrap();
     let second = write(&mut node, "INSERT INTO t VALUES(2, 'b')");
     assert_eq!(ends(&mut node), [second]);
 }
