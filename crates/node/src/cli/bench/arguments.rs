@@ -18,7 +18,7 @@ pub(crate) struct BenchArguments {
     /// How often each figure is measured, each time beside its reference [default: 5].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Rows of a round in transactions of 1000; rows that a load writes again and again [default: 200000].
+    /// Rows of a round in transactions of 1000 [default: 200000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=100_000_000))]
     rows: Option<i64>,
     /// Rows of a round in transactions of their own [default: 20000].
@@ -30,6 +30,10 @@ pub(crate) struct BenchArguments {
     /// Rows that a node has missed and catches up with [default: 1000000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=100_000_000))]
     backlog: Option<i64>,
+    /// Let all nodes run on all processors where an application's writes are measured, instead of giving half of them to its
+    /// node alone.
+    #[arg(long)]
+    share_cores: bool,
     /// Where a folder for the databases and streams is made, and removed again; put it on the disk that is to be
     /// measured [default: the system's folder for temporary files].
     #[arg(long, value_name = "FOLDER")]
@@ -71,10 +75,20 @@ pub(super) struct Plan {
     pub(super) seconds: u64,
     /// Rows that a node has missed.
     pub(super) backlog: i64,
+    /// The application's node has no processors of its own.
+    pub(super) share_cores: bool,
 }
 
-const FULL: Plan = Plan { rounds: 5, rows: 200_000, single_rows: 20_000, seconds: 5, backlog: 1_000_000 };
-const QUICK: Plan = Plan { rounds: 2, rows: 20_000, single_rows: 2_000, seconds: 2, backlog: 50_000 };
+const FULL: Plan = Plan {
+    rounds: 5,
+    rows: 200_000,
+    single_rows: 20_000,
+    seconds: 5,
+    backlog: 1_000_000,
+    share_cores: false,
+};
+const QUICK: Plan =
+    Plan { rounds: 2, rows: 20_000, single_rows: 2_000, seconds: 2, backlog: 50_000, share_cores: false };
 
 impl BenchArguments {
     /// The numbers that hold.
@@ -86,6 +100,7 @@ impl BenchArguments {
             single_rows: self.single_rows.unwrap_or(preset.single_rows),
             seconds: self.seconds.unwrap_or(preset.seconds),
             backlog: self.backlog.unwrap_or(preset.backlog),
+            share_cores: self.share_cores,
         }
     }
 

@@ -47,13 +47,21 @@ pub(super) struct Guard<'a> {
 impl<'a> Cluster<'a> {
     /// Starts them, waits until each follows both others, and writes a little.
     pub(super) fn start(bench: &'a Bench) -> Result<Self, ExitError> {
+        Self::start_each(bench, |node| node.start(bench))
+    }
+
+    /// The same, each by `start`.
+    pub(super) fn start_each(
+        bench: &'a Bench,
+        start: impl FnMut(&Node) -> Result<(), ExitError>,
+    ) -> Result<Self, ExitError> {
         let folder = bench.subfolder()?;
         let addresses = free_addresses(NODES)?;
         let nodes = (1..=NODES).map(|id| Node::new(folder.path(), id, &addresses));
         let nodes = nodes.collect::<Result<_, _>>()?;
         Application::create(&folder.path().join(PLAIN))?;
         let cluster = Self { nodes, bench, folder };
-        cluster.nodes.iter().try_for_each(|node| node.start(bench))?;
+        cluster.nodes.iter().try_for_each(start)?;
         cluster.wait("nodes that follow one another", LOOK_EVERY, || Ok(cluster.all_follow()))?;
         cluster.write(&cluster.plain()?, 1..FIRST_ROW, BATCH)?;
         cluster.write(&cluster.nodes[0].application(Durability::Normal)?, 1..FIRST_ROW, BATCH)?;

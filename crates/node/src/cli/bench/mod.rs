@@ -7,6 +7,7 @@ mod arguments;
 mod capture;
 mod catch_up;
 mod cluster;
+mod cores;
 mod figure;
 mod latency;
 mod machine;

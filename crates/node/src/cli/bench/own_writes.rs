@@ -9,7 +9,9 @@ use harmonylite_sqlite::workload::{Application, Durability};
 
 use super::arguments::Subject;
 use super::cluster::{BATCH, Cluster, FIRST_ROW};
+use super::cores::{Cores, Side};
 use super::figure::{Definition, Figure, Unit, quantile};
+use super::node::Node;
 use super::pace::{calls_in, paced};
 use super::{Bench, joined};
 use crate::exit::{ExitCode, ExitError};
@@ -17,8 +19,15 @@ use crate::exit::{ExitCode, ExitError};
 /// 200 writes per second: an application that has something to do, and time left.
 const WRITE_EVERY: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The load writes these rows again and again: databases do not grow from round to round. So many that none is written twice within
+/// a second: between two changes of a row that was not read yet no change set can end (ADR 0010), and one would have all of them.
+const LOAD_ROWS: i64 = 200_000;
 /// The application's own rows begin far behind them.
 const OWN_FIRST: i64 = 1 << 40;
+
+/// Of the nodes, the one that is written to by the load, and the one beside which the application writes.
+const LOAD: usize = 0;
+const APPLICATION: usize = 1;
 
 /// One round: milliseconds of each write, and what became of the load meanwhile, in rows per second.
 struct Round {
@@ -89,10 +98,10 @@ const REFERENCE: &str = "the other nodes are quiet";
 const LOAD_REFERENCE: &str = "the load, written meanwhile";
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
-    let cluster = Cluster::start(bench)?;
-    let load = cluster.nodes[0].application(Durability::Normal)?;
-    // The load writes these rows again and again: databases do not grow from round to round.
-    let load_end = FIRST_ROW + bench.plan.rows;
+    let cores = Cores::split(bench.plan.share_cores)?;
+    let cluster = Cluster::start_each(bench, |node| cores.on(side_of(node), || node.start(bench)))?;
+    let load = cluster.nodes[LOAD].application(Durability::Normal)?;
+    let load_end = FIRST_ROW + LOAD_ROWS;
     cluster.write(&load, FIRST_ROW..load_end, BATCH)?;
     cluster.settle_equal()?;
     let count = calls_in(bench.plan.span(), WRITE_EVERY);
@@ -101,8 +110,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
         let mut rounds = Vec::new();
         for round in 1..=bench.plan.rounds {
             bench.say(Subject::Application, case.title, round);
-            let application = cluster.nodes[1].application(case.durability)?;
-            rounds.push(one_round(&cluster, &application, case.loading, load_end, next, count)?);
+            let measured = Measured { cluster: &cluster, cores: &cores, case: &case };
+            rounds.push(cores.on(Side::Application, || measured.one_round(load_end, next, count))?);
             next += 2 * i64::from(count);
             cluster.settle_equal()?;
         }
@@ -111,28 +120,38 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
     Ok(figures)
 }
 
-fn one_round(
-    cluster: &Cluster<'_>,
-    application: &Application,
-    loading: Loading,
-    load_end: i64,
-    first: i64,
-    count: u32,
-) -> Result<Round, ExitError> {
-    let quiet = own_writes(application, first, count)?;
-    cluster.settle_equal()?;
-    let (ended, written) = (&AtomicBool::new(false), &AtomicI64::new(0));
-    let load = cluster.nodes[0].application(Durability::Normal)?;
-    // No two rounds write the same values: an equal row might be less work.
-    let writes = Load { loading, end: load_end, generation: first << 20 };
-    thread::scope(|scope| {
-        let loader = scope.spawn(move || cluster.or_end_all(writes.run(cluster, &load, ended, written)));
-        let measured = under_load(cluster, application, first + i64::from(count), count, written);
-        ended.store(true, Ordering::Relaxed);
-        joined(loader.join())?;
-        let (loaded, load_written, load_applied) = measured?;
-        Ok(Round { quiet, loaded, load_written, load_applied })
-    })
+/// The second one is that of the application.
+fn side_of(node: &Node) -> Side {
+    if node.id() == APPLICATION + 1 { Side::Application } else { Side::Others }
+}
+
+/// What rounds of one case share.
+struct Measured<'m, 'c> {
+    cluster: &'m Cluster<'c>,
+    cores: &'m Cores,
+    case: &'m Case,
+}
+
+impl Measured<'_, '_> {
+    fn one_round(&self, load_end: i64, first: i64, count: u32) -> Result<Round, ExitError> {
+        let (cluster, cores) = (self.cluster, self.cores);
+        let application = cluster.nodes[APPLICATION].application(self.case.durability)?;
+        let quiet = own_writes(&application, first, count)?;
+        cluster.settle_equal()?;
+        let (ended, written) = (&AtomicBool::new(false), &AtomicI64::new(0));
+        let load = cluster.nodes[LOAD].application(Durability::Normal)?;
+        // No two rounds write the same values: an equal row might be less work.
+        let writes = Load { loading: self.case.loading, end: load_end, generation: first << 20 };
+        thread::scope(|scope| {
+            let run = move || cores.on(Side::Others, || writes.run(cluster, &load, ended, written));
+            let loader = scope.spawn(move || cluster.or_end_all(run()));
+            let measured = under_load(cluster, &application, first + i64::from(count), count, written);
+            ended.store(true, Ordering::Relaxed);
+            joined(loader.join())?;
+            let (loaded, load_written, load_applied) = measured?;
+            Ok(Round { quiet, loaded, load_written, load_applied })
+        })
+    }
 }
 
 /// The rows before `end`, with values of a generation.
@@ -199,7 +218,7 @@ fn own_writes(application: &Application, first: i64, count: u32) -> Result<Vec<f
 
 /// Rows of the load that have changed the application's database.
 fn applied(cluster: &Cluster<'_>) -> Result<u64, ExitError> {
-    let status = cluster.nodes[1].status();
+    let status = cluster.nodes[APPLICATION].status();
     let silent = || ExitError::new(ExitCode::Unequal, "no figures: node 2 does not answer");
     Ok(status.ok_or_else(silent)?.replication.counters.rows_applied)
 }
