@@ -14,7 +14,7 @@ use crate::checkpoint::log_end;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::meta::CHANGE_LOG_GLOBAL;
 use crate::wal_commits::{LastPath, WalCommits};
-use crate::wal_file::{self, WalFile};
+use crate::wal_file::WalFile;
 use crate::{Store, connection, wal};
 
 /// So many are remembered at most. When there are more, every second one is forgotten, and of the new ones, too: change sets
@@ -118,20 +118,17 @@ impl Default for Looks {
 pub struct LogEndsWatch(Arc<Mutex<Looks>>);
 
 impl LogEndsWatch {
-    /// [`Store::note_log_ends`] when nobody did that `within` the last time. Nothing without a write-ahead log (whoever reads then
-    /// keeps others from committing, and there is nothing that could be overwritten), nor when the store is gone or was not opened
-    /// for it.
+    /// [`Store::note_log_ends`] when nobody did that `within` the last time, unless the store is gone or was not opened for it.
     ///
     /// # Errors
-    /// As that.
+    /// As that; busy, too, where the database is locked for readers: nobody is waited for.
     pub fn note_unless(&self, within: Duration) -> Result<(), StoreError> {
         let mut looks = locked(&self.0);
         if looks.looked.elapsed() < within {
             return Ok(());
         }
         let Some(connection) = looks.watching.take() else { return Ok(()) };
-        let has_log = wal_file::exists(connection.path().unwrap_or_default());
-        let looked = if has_log { looks.look(&connection) } else { Ok(()) };
+        let looked = looks.look(&connection);
         looks.watching = Some(connection);
         looked
     }

@@ -10,7 +10,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Result, Seek as _, SeekFrom};
-use std::path::Path;
 
 const HEADER_SIZE: usize = 32;
 const FRAME_HEADER_SIZE: usize = 24;
@@ -70,20 +69,10 @@ pub(crate) struct WalFile {
     big_endian: bool,
 }
 
-/// Where the database at `path` has its write-ahead log.
-fn name(path: &str) -> String {
-    format!("{path}-wal")
-}
-
-/// Has the database at `path`, which is no symbolic link, such a file?
-pub(crate) fn exists(path: &str) -> bool {
-    Path::new(&name(path)).exists()
-}
-
 impl WalFile {
     /// The write-ahead log of the database at `path`, which is no symbolic link; `None` when there is none, or nothing in it.
     pub(crate) fn open(path: &str) -> Result<Option<Self>> {
-        let mut file = match File::open(name(path)) {
+        let mut file = match File::open(format!("{path}-wal")) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };

@@ -363,10 +363,10 @@ fn beside_a_rollback_journal_sets_end_where_somebody_looked() {
     let mut node = Node::open(id, directory);
     node.store.set_limits(sets_of(1)).unwrap();
     commit(&node, "INSERT INTO t VALUES(1, 'a')");
-    // Whoever reads there keeps the application from committing.
+    let second = commit(&node, "INSERT INTO t VALUES(2, 'b')");
     watch(&node).note_unless(Duration::ZERO).unwrap();
-    let second = write(&mut node, "INSERT INTO t VALUES(2, 'b')");
-    assert_eq!(ends(&mut node), [second]);
+    let third = write(&mut node, "INSERT INTO t VALUES(3, 'c')");
+    assert_eq!(ends(&mut node), [second, third]);
 }
 
 /// A statement of an application over few rows.
