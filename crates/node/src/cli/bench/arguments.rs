@@ -30,10 +30,10 @@ pub(crate) struct BenchArguments {
     /// Rows that a node has missed and catches up with [default: 1000000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=100_000_000))]
     backlog: Option<i64>,
-    /// Let all nodes run on all processors where an application's writes are measured, instead of giving half of them to its
-    /// node alone.
+    /// Where an application's writes are measured: let all nodes have all processors and the disk, instead of half of the
+    /// processors and the disk for its node, and the rest and memory for the others.
     #[arg(long)]
-    share_cores: bool,
+    share_machine: bool,
     /// Where a folder for the databases and streams is made, and removed again; put it on the disk that is to be
     /// measured [default: the system's folder for temporary files].
     #[arg(long, value_name = "FOLDER")]
@@ -75,8 +75,8 @@ pub(super) struct Plan {
     pub(super) seconds: u64,
     /// Rows that a node has missed.
     pub(super) backlog: i64,
-    /// The application's node has no processors of its own.
-    pub(super) share_cores: bool,
+    /// The application's node has no processors and no disk of its own.
+    pub(super) share_machine: bool,
 }
 
 const FULL: Plan = Plan {
@@ -85,10 +85,10 @@ const FULL: Plan = Plan {
     single_rows: 20_000,
     seconds: 5,
     backlog: 1_000_000,
-    share_cores: false,
+    share_machine: false,
 };
 const QUICK: Plan =
-    Plan { rounds: 2, rows: 20_000, single_rows: 2_000, seconds: 2, backlog: 50_000, share_cores: false };
+    Plan { rounds: 2, rows: 20_000, single_rows: 2_000, seconds: 2, backlog: 50_000, share_machine: false };
 
 impl BenchArguments {
     /// The numbers that hold.
@@ -100,7 +100,7 @@ impl BenchArguments {
             single_rows: self.single_rows.unwrap_or(preset.single_rows),
             seconds: self.seconds.unwrap_or(preset.seconds),
             backlog: self.backlog.unwrap_or(preset.backlog),
-            share_cores: self.share_cores,
+            share_machine: self.share_machine,
         }
     }
 

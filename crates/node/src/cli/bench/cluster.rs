@@ -8,6 +8,7 @@ use harmonylite_sqlite::workload::{Application, Contents, Durability};
 use tempfile::TempDir;
 
 use super::Bench;
+use super::machines::{Machines, Side};
 use super::node::Node;
 use super::pace::at_full_speed;
 use crate::cli::loopback::free_addresses;
@@ -47,20 +48,23 @@ pub(super) struct Guard<'a> {
 impl<'a> Cluster<'a> {
     /// Starts them, waits until each follows both others, and writes a little.
     pub(super) fn start(bench: &'a Bench) -> Result<Self, ExitError> {
-        Self::start_each(bench, |node| node.start(bench))
+        Self::start_on(bench, &Machines::split(true)?, |_| Side::Others)
     }
 
-    /// The same, each by `start`.
-    pub(super) fn start_each(
+    /// The same, each node, from 1, on its side.
+    pub(super) fn start_on(
         bench: &'a Bench,
-        start: impl FnMut(&Node) -> Result<(), ExitError>,
+        machines: &Machines,
+        side: impl Fn(usize) -> Side,
     ) -> Result<Self, ExitError> {
         let folder = bench.subfolder()?;
         let addresses = free_addresses(NODES)?;
-        let nodes = (1..=NODES).map(|id| Node::new(folder.path(), id, &addresses));
+        let parent = |id| machines.folder(side(id)).unwrap_or(folder.path());
+        let nodes = (1..=NODES).map(|id| Node::new(parent(id), id, &addresses));
         let nodes = nodes.collect::<Result<_, _>>()?;
         Application::create(&folder.path().join(PLAIN))?;
         let cluster = Self { nodes, bench, folder };
+        let start = |node: &Node| machines.on(side(node.id()), || node.start(bench));
         cluster.nodes.iter().try_for_each(start)?;
         cluster.wait("nodes that follow one another", LOOK_EVERY, || Ok(cluster.all_follow()))?;
         cluster.write(&cluster.plain()?, 1..FIRST_ROW, BATCH)?;

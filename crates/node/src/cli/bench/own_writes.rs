@@ -9,9 +9,8 @@ use harmonylite_sqlite::workload::{Application, Durability};
 
 use super::arguments::Subject;
 use super::cluster::{BATCH, Cluster, FIRST_ROW};
-use super::cores::{Cores, Side};
 use super::figure::{Definition, Figure, Unit, quantile};
-use super::node::Node;
+use super::machines::{Machines, Side};
 use super::pace::{calls_in, paced};
 use super::{Bench, joined};
 use crate::exit::{ExitCode, ExitError};
@@ -98,8 +97,8 @@ const REFERENCE: &str = "the other nodes are quiet";
 const LOAD_REFERENCE: &str = "the load, written meanwhile";
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
-    let cores = Cores::split(bench.plan.share_cores)?;
-    let cluster = Cluster::start_each(bench, |node| cores.on(side_of(node), || node.start(bench)))?;
+    let machines = Machines::split(bench.plan.share_machine)?;
+    let cluster = Cluster::start_on(bench, &machines, side_of)?;
     let load = cluster.nodes[LOAD].application(Durability::Normal)?;
     let load_end = FIRST_ROW + LOAD_ROWS;
     cluster.write(&load, FIRST_ROW..load_end, BATCH)?;
@@ -110,8 +109,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
         let mut rounds = Vec::new();
         for round in 1..=bench.plan.rounds {
             bench.say(Subject::Application, case.title, round);
-            let measured = Measured { cluster: &cluster, cores: &cores, case: &case };
-            rounds.push(cores.on(Side::Application, || measured.one_round(load_end, next, count))?);
+            let measured = Measured { cluster: &cluster, machines: &machines, case: &case };
+            rounds.push(machines.on(Side::Application, || measured.one_round(load_end, next, count))?);
             next += 2 * i64::from(count);
             cluster.settle_equal()?;
         }
@@ -120,21 +119,21 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
     Ok(figures)
 }
 
-/// The second one is that of the application.
-fn side_of(node: &Node) -> Side {
-    if node.id() == APPLICATION + 1 { Side::Application } else { Side::Others }
+/// Of node `id`, from 1.
+fn side_of(id: usize) -> Side {
+    if id == APPLICATION + 1 { Side::Application } else { Side::Others }
 }
 
 /// What rounds of one case share.
 struct Measured<'m, 'c> {
     cluster: &'m Cluster<'c>,
-    cores: &'m Cores,
+    machines: &'m Machines,
     case: &'m Case,
 }
 
 impl Measured<'_, '_> {
     fn one_round(&self, load_end: i64, first: i64, count: u32) -> Result<Round, ExitError> {
-        let (cluster, cores) = (self.cluster, self.cores);
+        let (cluster, machines) = (self.cluster, self.machines);
         let application = cluster.nodes[APPLICATION].application(self.case.durability)?;
         let quiet = own_writes(&application, first, count)?;
         cluster.settle_equal()?;
@@ -143,7 +142,7 @@ impl Measured<'_, '_> {
         // No two rounds write the same values: an equal row might be less work.
         let writes = Load { loading: self.case.loading, end: load_end, generation: first << 20 };
         thread::scope(|scope| {
-            let run = move || cores.on(Side::Others, || writes.run(cluster, &load, ended, written));
+            let run = move || machines.on(Side::Others, || writes.run(cluster, &load, ended, written));
             let loader = scope.spawn(move || cluster.or_end_all(run()));
             let measured = under_load(cluster, &application, first + i64::from(count), count, written);
             ended.store(true, Ordering::Relaxed);

@@ -1,10 +1,16 @@
-//! Which processors the application's node runs on, and which the others: nodes have machines of their own, and what is measured is
-//! not that the load of one takes the processor from another.
+//! Machines of their own for the application's node and for the others, as far as one machine can be two: what is measured is not
+//! that the load of one takes processor and disk from another.
+
+use std::path::Path;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tempfile::TempDir;
 
 use super::failed;
 use crate::exit::ExitError;
+
+/// Files in memory, on Linux.
+const MEMORY: &str = "/dev/shm";
 
 /// Whose machine it would be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,22 +21,32 @@ pub(super) enum Side {
     Others,
 }
 
-/// Half of the processors that we may use for each of the two.
+/// Half of the processors that we may use for each of the two; and the disk for the application, memory for the others.
 #[derive(Debug)]
-pub(super) struct Cores {
+pub(super) struct Machines {
     all: CpuSet,
     /// `None`: everybody has all of them.
     halves: Option<(CpuSet, CpuSet)>,
+    /// `None`: everybody has the disk.
+    memory: Option<TempDir>,
 }
 
-impl Cores {
-    /// `shared`: everybody has all of them, as where there is only one.
+impl Machines {
+    /// `shared`: everybody has everything. The processors are shared also where there is only one, the disk where there is no
+    /// folder in memory.
     pub(super) fn split(shared: bool) -> Result<Self, ExitError> {
         let all = sched_getaffinity(None).map_err(refused)?;
         let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
         let (application, others) = cores.split_at(cores.len() / 2);
         let halves = !shared && !application.is_empty();
-        Ok(Self { all, halves: halves.then(|| (set_of(application), set_of(others))) })
+        let halves = halves.then(|| (set_of(application), set_of(others)));
+        let memory = if shared { None } else { tempfile::tempdir_in(MEMORY).ok() };
+        Ok(Self { all, halves, memory })
+    }
+
+    /// Where files of `side` are, if not where all are.
+    pub(super) fn folder(&self, side: Side) -> Option<&Path> {
+        self.memory.as_ref().filter(|_| side == Side::Others).map(TempDir::path)
     }
 
     /// Does `work` where `side` is: so do the threads and processes that it starts.
@@ -55,7 +71,7 @@ fn set_of(cores: &[usize]) -> CpuSet {
 }
 
 fn refused(error: rustix::io::Errno) -> ExitError {
-    failed("cannot share out the processors", &error.into()).with_hint("--share-cores goes without")
+    failed("cannot share out the processors", &error.into()).with_hint("--share-machine goes without")
 }
 
 #[cfg(test)]
@@ -69,7 +85,7 @@ mod tests {
 
     #[test]
     fn both_have_processors_of_their_own_and_afterwards_we_have_all_again() {
-        let (all, split) = (cores(), Cores::split(false).unwrap());
+        let (all, split) = (cores(), Machines::split(false).unwrap());
         let seen = |side| split.on(side, || Ok(cores())).unwrap();
         let (application, others) = (seen(Side::Application), seen(Side::Others));
         if all.len() > 1 {
@@ -78,7 +94,9 @@ mod tests {
             assert_eq!((&application, &others), (&all, &all));
         }
         assert_eq!(cores(), all);
-        let shared = Cores::split(true).unwrap();
+        let shared = Machines::split(true).unwrap();
         assert_eq!(shared.on(Side::Others, || Ok(cores())).unwrap(), all);
+        assert_eq!(shared.folder(Side::Others), None);
+        assert_eq!(split.folder(Side::Application), None);
     }
 }
