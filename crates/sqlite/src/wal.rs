@@ -45,6 +45,8 @@ impl WalSize {
 #[derive(Debug, Default)]
 pub(crate) struct WalKeeper {
     page_size: u64,
+    /// At the last look.
+    size: WalSize,
     /// The pages at the last look: fewer now, and it has started over.
     pages: u64,
     /// Not before it has so many pages: a reader was in the way, and another try costs time that grows with the log.
@@ -84,7 +86,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be read, or the disk refuses.
     pub fn tend_wal(&mut self, again: bool) -> Result<Option<WalSize>, StoreError> {
-        let Look::Pages(mut pages) = look(&self.connection)? else { return Ok(None) };
+        let mut pages = match look(&self.connection)? {
+            Look::Pages(pages) => pages,
+            Look::NoLog => return Ok(None),
+            // It is there, and as large as it was or a little larger.
+            Look::Busy => return Ok(Some(self.wal.size)),
+        };
         if again || pages.all < self.wal.pages {
             self.wal.not_before = 0;
         }
@@ -110,26 +117,30 @@ impl Store {
         }
         let is_free = pages.checkpointed > before.checkpointed && pages.checkpointed == pages.all;
         if is_free && pages.all >= self.wal.start_over_not_before {
-            self.start_over()?;
-            self.wal.start_over_not_before = pages.all + pages.all / 4;
+            let in_vain = self.start_over()?
+                && matches!(look(&self.connection)?, Look::Pages(now) if now.all > pages.all);
+            if in_vain {
+                self.wal.start_over_not_before = pages.all + pages.all / 4;
+            }
         }
         self.wal.pages = pages.all;
-        self.wal_size(pages).map(Some)
+        self.wal.size = self.wal_size(pages)?;
+        Ok(Some(self.wal.size))
     }
 
     /// Everything is written back, so whoever writes next starts the log over, and syncs its header while everybody else is
-    /// shut out. Better a transaction that does nothing else than one of the application, or a longer one of ours.
-    fn start_over(&self) -> Result<(), StoreError> {
-        // Somebody who writes just now does it.
+    /// shut out. Better a transaction that does nothing else than one of the application, or a longer one of ours. `false` when
+    /// somebody is writing just now.
+    fn start_over(&self) -> Result<bool, StoreError> {
         let writing = match self.begin_writing(Lock::Early) {
-            Err(error) if error.is_busy() => return Ok(()),
+            Err(error) if error.is_busy() => return Ok(false),
             begun => begun?,
         };
         // A transaction that changes nothing would leave the log as it is.
         let starts = read_integer(&writing, key::LOG_STARTS)?.unwrap_or(0);
         write_integer(&writing, key::LOG_STARTS, starts + 1)?;
         writing.commit()?;
-        Ok(())
+        Ok(true)
     }
 
     fn wal_size(&mut self, pages: Pages) -> Result<WalSize, StoreError> {

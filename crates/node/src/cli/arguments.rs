@@ -166,8 +166,9 @@ Examples:
   harmonylite bench --only throughput,latency --rounds 9
   harmonylite bench --dir /var/lib/app --json      on the disk of the application, for programs
 
-Three nodes with servers of their own are started in a temporary folder, on loopback; nothing outside of that folder is
-touched, and it is removed in the end, by Ctrl-C, too. All of them share this machine's processors, with the application.
+Three nodes with servers of their own are started in a temporary folder, on loopback; it is removed in the end, by Ctrl-C, too.
+All of them share this machine's processors, with the application. Where its writes are measured, its node has half of them
+and the disk, and the others have the rest and a folder in memory, removed as well: as if they had a machine of their own.
 A ratio says how many times as slow as its reference a figure is, or as large. Progress goes to stderr.
 
 When a node ends, or the nodes do not hold the same rows in the end, nothing is printed and it ends with 12. What the figures

@@ -60,9 +60,11 @@ async fn a_peer_cannot_write_delete_purge_or_change_anything() {
         "CONSUMER.LIST",
     ]
     .map(|request| format!("$JS.API.{request}.{STREAM}"));
+    // Not those of others, either: who reads makes one of its own, and lets it expire.
+    let consumers = ["INFO", "DELETE"].map(|request| format!("$JS.API.CONSUMER.{request}.{STREAM}.another"));
     let others = [SUBJECT, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.KV_x", "$KV.x.y", "_INBOX.x.y"];
     let system = ["$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$JS.API.SERVER.REMOVE"];
-    let api = api.iter().map(String::as_str);
+    let api = api.iter().chain(&consumers).map(String::as_str);
     for subject in api.chain(others).chain(system) {
         peer.client.publish(subject.to_owned(), "{}".into()).await.unwrap();
         peer.expect_refused("publish", subject).await;

@@ -48,7 +48,7 @@ pub(super) struct Guard<'a> {
 impl<'a> Cluster<'a> {
     /// Starts them, waits until each follows both others, and writes a little.
     pub(super) fn start(bench: &'a Bench) -> Result<Self, ExitError> {
-        Self::start_on(bench, &Machines::split(true)?, |_| Side::Others)
+        Self::start_on(bench, &Machines::split(None)?, |_| Side::Others)
     }
 
     /// The same, each node, from 1, on its side.

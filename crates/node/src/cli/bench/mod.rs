@@ -36,6 +36,9 @@ use crate::exit::{ExitCode, ExitError};
 use crate::nats::find_server_binary;
 use crate::runtime::signals;
 
+/// Of the folders that are made for a run.
+const FOLDER_PREFIX: &str = "harmonylite-bench-";
+
 /// What all measurements share.
 struct Bench {
     plan: Plan,
@@ -84,7 +87,7 @@ fn measure(
 
 fn folder(arguments: &BenchArguments) -> Result<TempDir, ExitError> {
     let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("harmonylite-bench-");
+    let builder = builder.prefix(FOLDER_PREFIX);
     let folder = match &arguments.dir {
         Some(parent) => std::path::absolute(parent).and_then(|parent| builder.tempdir_in(parent)),
         None => builder.tempdir(),

@@ -97,7 +97,8 @@ const REFERENCE: &str = "the other nodes are quiet";
 const LOAD_REFERENCE: &str = "the load, written meanwhile";
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Figure>, ExitError> {
-    let machines = Machines::split(bench.plan.share_machine)?;
+    let load_seconds = CASES.len() as u64 * u64::from(bench.plan.rounds) * bench.plan.seconds;
+    let machines = Machines::split((!bench.plan.share_machine).then_some(load_seconds))?;
     let cluster = Cluster::start_on(bench, &machines, side_of)?;
     let load = cluster.nodes[LOAD].application(Durability::Normal)?;
     let load_end = FIRST_ROW + LOAD_ROWS;
