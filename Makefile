@@ -54,7 +54,7 @@ SIM := $(CARGO) run --quiet --locked --release --package harmonylite-sim
 simulate: ## the simulator: the same seed twice, the seeds that found bugs, SEEDS that nobody ran before, some on files
 	$(SIM) -- meta --seeds 30
 	$(SIM) -- regressions
-	$(SIM) -- run --fresh --seeds $(or $(SEEDS),500)
+	$(SIM) -- run --fresh --seeds $(or $(SEEDS),4000)
 	$(SIM) -- run --fresh --seeds 20 --files
 
 hunt: ## planted bugs, one after the other: the simulator finds each

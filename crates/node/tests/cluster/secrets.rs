@@ -64,8 +64,12 @@ fn of_process(process: ProcessId, what: &str) -> Result<String> {
 /// All that a node tells anybody, with what it is.
 fn told(node: &Node) -> Result<Vec<(String, String)>> {
     let (config, db) = (node.config_file().display().to_string(), node.db().display().to_string());
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 11] = [
         &["status", "--json", "--db", &db],
+        &["status", "--cluster", "--db", &db],
+        &["node", "list", "--json", "--db", &db],
+        // Everything that the library for NATS says from now on, its CONNECT included.
+        &["log-level", "trace", "async_nats", "--db", &db],
         &["status", "--config", &config],
         &["check-config", "--config", &config],
         &["check-config", "--json", "--config", &config],
@@ -109,13 +113,18 @@ fn secrets_from_files_and_the_environment_are_nowhere_to_be_seen() -> Result<()>
             ensure!(shown.is_none(), "{what} of node {} shows a secret:\n{text}", node.id());
         }
     }
+    cluster.nodes[0].kill9_server()?;
+    cluster.nodes[1].execute("INSERT INTO t VALUES(3, 'three')")?;
+    wait_number(&cluster.nodes[0], "SELECT count(*) FROM t", 3)?;
+    cluster.nodes[0].execute("INSERT INTO t VALUES(4, 'four')")?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM t", 4)?;
     let environment = of_process(cluster.nodes[1].server()?, "environ")?;
     ensure!(environment.contains("GOMEMLIMIT") && !environment.contains(VARIABLE), "{environment}");
     cluster.stop_all()?;
     for node in &cluster.nodes {
         let log = fs::read_to_string(node.log_file())?;
         let shown = secrets.iter().any(|secret| log.contains(secret.as_str()));
-        ensure!(log.contains("peer reached") && !shown, "{log}");
+        ensure!(log.contains("peer reached") && log.contains("async_nats") && !shown, "{log}");
     }
     Ok(())
 }

@@ -58,7 +58,10 @@ fn a_seed_that_the_server_does_not_know_is_refused() -> Result<()> {
     ensure!(!node.log().contains(OTHER), "{}", node.log());
     std::fs::write(&seed, KNOWN)?;
     node.start()?;
-    node.wait_ready()
+    node.wait_ready()?;
+    let told = format!("{}{}", node.log(), node.status()?);
+    ensure!(!told.contains(KNOWN) && !told.contains(OTHER), "{told}");
+    Ok(())
 }
 
 #[test]
@@ -73,6 +76,7 @@ fn a_node_of_another_cluster_is_refused_and_leaves_the_stream_alone() -> Result<
     let reasons = ["belongs to cluster e-harmonylite, this node to the-others", "nats.stream_prefix"];
     assert_refused(&mut cluster.nodes[1], 6, &reasons)?;
     assert_eq!(cluster.nodes[1].query::<i64>("SELECT count(*) FROM t")?, 0);
+    refused_by(&cluster.nodes[0], "the-others")?;
     // With streams of its own there is room for both.
     cluster.nodes[1].set("nats.stream_prefix", "\"others\"");
     cluster.nodes[1].set("nats.subject_prefix", "\"others\"");
@@ -87,7 +91,17 @@ fn another_number_of_shards_is_refused() -> Result<()> {
     cluster.nodes[1].set("replication_log.shards", 2);
     cluster.nodes[0].start()?;
     cluster.nodes[0].wait_ready()?;
-    assert_refused(&mut cluster.nodes[1], 3, &["harmonylite-shards is 1, should be 2", "same on all nodes"])
+    assert_refused(&mut cluster.nodes[1], 3, &["harmonylite-shards is 1, should be 2", "same on all nodes"])?;
+    refused_by(&cluster.nodes[0], "shards")
+}
+
+/// The other side says so, too, and why.
+fn refused_by(node: &Node, reason: &str) -> Result<()> {
+    node.wait_status("the newcomer among the refused", DEADLINE, |status| {
+        let refused = status["refused"].as_array().map(Vec::as_slice).unwrap_or_default();
+        refused.iter().any(|caller| caller["reason"].as_str().is_some_and(|said| said.contains(reason)))
+    })?;
+    Ok(())
 }
 
 #[test]
