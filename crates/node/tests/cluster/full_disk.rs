@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use harmonylite_testkit::{Context, Node, Result, ensure, wait, wait_for};
+use harmonylite_testkit::{Cluster, Context, Node, Result, ensure, wait, wait_for};
 use serde_json::{Value, json};
 
 use crate::support::{BINARY, DEADLINE, in_own_mounts, refusal, run, wait_number};
@@ -211,6 +211,30 @@ fn a_full_disk_of_the_streams_holds_up_what_is_sent_and_nothing_else() -> Result
     );
     ensure!(!fs::read_to_string(first.log_file())?.contains("panicked"), "{}", first.log());
     Ok(())
+}
+
+/// What SQLite would put into temporary files stays in memory.
+#[test]
+fn a_full_disk_for_temporary_files_holds_up_nothing() -> Result<()> {
+    const ROWS: i64 = 30_000;
+    let folder = tempfile::tempdir()?;
+    let disk = SmallDisk::mount(folder.path().join("disk"))?;
+    disk.fill()?;
+    let schema = format!("{SCHEMA}; CREATE UNIQUE INDEX v_once ON t(v)");
+    let mut cluster = Cluster::new(disk.sidecar(folder.path())?, 2, &schema)?;
+    for node in &mut cluster.nodes {
+        // Where SQLite looks, in this order.
+        ["SQLITE_TMPDIR", "TMPDIR"].iter().for_each(|name| node.set_variable(name, disk.path.clone()));
+    }
+    cluster.start_all()?;
+    let rows = format!(
+        "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+         SELECT i, hex(randomblob(50)) FROM n"
+    );
+    cluster.nodes[0].execute(&rows)?;
+    wait_number(&cluster.nodes[1], "SELECT count(*) FROM t", ROWS)?;
+    cluster.nodes[1].execute("UPDATE t SET v = v || 'x'")?;
+    wait_number(&cluster.nodes[0], "SELECT count(*) FROM t WHERE v LIKE '%x'", ROWS)
 }
 
 /// The process of the node's server; it is a grandchild here.
