@@ -155,7 +155,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be opened.
     pub fn open_log_ends_watch(&self) -> Result<(), StoreError> {
-        let mut connection = connection::open_read_only(&self.path)?;
+        let mut connection = connection::open_read_only(self.path())?;
         connection::settle(&mut connection, false)?;
         locked(&self.looks).watching = Some(connection);
         Ok(())

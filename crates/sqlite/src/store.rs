@@ -99,7 +99,7 @@ pub struct Store {
     pub(crate) wal: WalKeeper,
     /// The scan that is under way.
     pub(crate) scan: Option<Pass>,
-    pub(crate) path: PathBuf,
+    path: PathBuf,
     /// Of the repair that opening did.
     opened: Repaired,
 }

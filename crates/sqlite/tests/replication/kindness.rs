@@ -168,12 +168,18 @@ fn the_write_ahead_log_stays_short_while_changes_are_applied_and_the_application
     assert!(std::fs::metadata(file).unwrap().len() < 2 * 1200 * 4096);
 }
 
-#[test]
-fn no_commit_of_ours_writes_the_log_back() {
+/// The second node has applied more than the application would leave in the log, which writes nothing back here.
+fn with_a_long_log() -> Cluster {
     let mut cluster = Cluster::new(2, SCHEMA);
     cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
     cluster.run(1, &insert(1..60_000));
     cluster.converge();
+    cluster
+}
+
+#[test]
+fn no_commit_of_ours_writes_the_log_back() {
+    let cluster = with_a_long_log();
     let pages = cluster.nodes[1].query("PRAGMA wal_checkpoint(NOOP)");
     let numbers: Vec<u64> = pages[0].split('|').map(|number| number.parse().unwrap()).collect();
     assert!(numbers[1] > 1000 && numbers[2] == 0, "{pages:?}");
@@ -202,10 +208,7 @@ fn pages(node: &Node) -> u64 {
 
 #[test]
 fn the_log_starts_over_before_the_application_has_to_make_it() {
-    let mut cluster = Cluster::new(2, SCHEMA);
-    cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
-    cluster.run(1, &insert(1..60_000));
-    cluster.converge();
+    let mut cluster = with_a_long_log();
     let node = &mut cluster.nodes[1];
     assert!(pages(node) > 1000);
     let before = node.query("SELECT id, v FROM t");
@@ -216,10 +219,7 @@ fn the_log_starts_over_before_the_application_has_to_make_it() {
 
 #[test]
 fn a_log_that_cannot_start_over_is_not_made_longer_for_that_again_and_again() {
-    let mut cluster = Cluster::new(2, SCHEMA);
-    cluster.run(2, "PRAGMA wal_autocheckpoint = 0");
-    cluster.run(1, &insert(1..60_000));
-    cluster.converge();
+    let mut cluster = with_a_long_log();
     let node = &mut cluster.nodes[1];
     let long = pages(node);
     // Whoever reads from the log keeps it from starting over, and not its pages from being written back: one after the other.
